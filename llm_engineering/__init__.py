@@ -1,0 +1,1 @@
+"""LLM Twin: a model that writes like one person and answers from what that person wrote."""

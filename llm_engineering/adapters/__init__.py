@@ -1,0 +1,1 @@
+"""One module per engine, named after it. Only ``bootstrap`` imports them."""

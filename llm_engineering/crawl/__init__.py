@@ -1,0 +1,1 @@
+"""Crawl: from sources to the warehouse, with manners."""

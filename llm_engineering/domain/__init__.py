@@ -1,0 +1,1 @@
+"""The words of the product: entities, errors, ports and the shapes of configuration. Pydantic and the standard library only."""

@@ -1,0 +1,162 @@
+"""The shapes of the YAML files in ``configs/``: the numbers of a run, never an address or a secret.
+
+An unknown key or a wrong type is refused with the path of the offending entry.
+"""
+
+import hashlib
+import json
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from llm_engineering.domain.entities import Fusion, Kind
+
+
+class Configuration(BaseModel):
+    """Base of all configuration: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def digest(self) -> str:
+        """Short stable hash of every value."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:16]
+
+
+class SourceConfig(Configuration):
+    """One source. ``type`` is told from the address when it is not given."""
+
+    at: str
+    """URL or path."""
+    type: (
+        Literal[
+            "article", "feed", "sitemap", "site", "repository", "folder", "medium", "substack", "linkedin", "handbook"
+        ]
+        | None
+    ) = None
+    author: str | None = None
+    """Overrides the author of the run."""
+    kind: Kind | None = None
+    platform: str | None = None
+    browser: bool = False
+    """Render pages in Chromium (extra ``browser``)."""
+    include: tuple[str, ...] = ()
+    """Glob patterns on URL path or file path; empty keeps all."""
+    exclude: tuple[str, ...] = ()
+
+
+class CrawlConfig(Configuration):
+    """Limits and manners of a crawl. Sizes in bytes, times in seconds."""
+
+    user_agent: str = "llm-twin/0.1 (+https://github.com/llm-twin)"
+    max_bytes: int = Field(default=10_000_000, ge=1)
+    timeout: float = Field(default=20.0, gt=0)
+    max_redirects: int = Field(default=5, ge=0)
+    retries: int = Field(default=3, ge=0)
+    delay: float = Field(default=0.5, ge=0)
+    """Pause between two requests to one host, where robots.txt asks for no longer one."""
+    max_delay: float = Field(default=60.0, ge=0)
+    """Longest pause that robots.txt or ``Retry-After`` may impose; a longer one is refused and reported."""
+    max_pages: int = Field(default=500, ge=1)
+    """Pages of one site or sitemap."""
+    max_file_bytes: int = Field(default=1_000_000, ge=1)
+    """Files of repositories and folders; larger ones are refused with that reason."""
+    hosts_in_parallel: int = Field(default=4, ge=1)
+    min_words: int = Field(default=5, ge=0)
+    """A page whose main text is shorter is refused as empty."""
+
+
+class ChunkSize(Configuration):
+    """Token counts in the embedder's own tokens; ``size`` is cut to the embedder's window."""
+
+    name: str = "default"
+    size: int = Field(default=256, ge=16)
+    overlap: int = Field(default=0, ge=0)
+    window: int = Field(default=700, ge=16)
+    """Tokens of the text around a chunk that a model is shown."""
+
+
+class ChunkConfig(Configuration):
+    """Chunk sizes; ``by_kind`` overrides ``sizes`` for a kind of document. Several sizes stand side by side."""
+
+    sizes: tuple[ChunkSize, ...] = (ChunkSize(),)
+    by_kind: dict[Kind, tuple[ChunkSize, ...]] = Field(default_factory=dict)
+
+
+class CleanConfig(Configuration):
+    """What counts as boilerplate around the author's text."""
+
+    boilerplate: bool = True
+    """Drop share buttons, subscribe boxes, cookie text and a trailing language tag from the reading view."""
+    patterns: tuple[str, ...] = ()
+    """Further regular expressions; a line or paragraph that matches as a whole is dropped."""
+
+
+class EmbeddingConfig(Configuration):
+    """How texts become dense vectors. The model's name is a setting (``EMBEDDING_MODEL``), not a number of a run."""
+
+    backend: Literal["auto", "float32", "bf16", "openvino"] = "auto"
+    batch_size: int = Field(default=16, ge=1)
+    query_prompt: str = ""
+    passage_prompt: str = ""
+
+
+class SparseConfig(Configuration):
+    """BM25: Robertson and Zaragoza (2009), k1 and b as usual."""
+
+    language: str = "english"
+    """A Snowball stemmer's name, or ``none``."""
+    k1: float = Field(default=1.2, ge=0)
+    b: float = Field(default=0.75, ge=0, le=1)
+    average_length: float = Field(default=120.0, gt=0)
+    """Assumed average number of terms of a chunk; part of the index's recipe so that scores stay comparable."""
+
+
+class SyncConfig(Configuration):
+    """How the index follows the warehouse."""
+
+    batch_documents: int = Field(default=64, ge=1)
+    batch_chunks: int = Field(default=512, ge=1)
+    """Chunks embedded and published at a time: bounds memory."""
+
+
+class SearchConfig(Configuration):
+    """Defaults of retrieval."""
+
+    k: int = Field(default=5, ge=1)
+    fusion: Fusion = Fusion.WEIGHTED
+    alpha: float = Field(default=0.5, ge=0, le=1)
+    """Weight of the dense ranking in weighted fusion."""
+
+
+class FeatureConfig(Configuration):
+    """``configs/feature.yaml``: the whole feature pipeline."""
+
+    author: str | None = None
+    sources: tuple[SourceConfig, ...] = ()
+    crawl: CrawlConfig = CrawlConfig()
+    clean: CleanConfig = CleanConfig()
+    chunk: ChunkConfig = ChunkConfig()
+    embedding: EmbeddingConfig = EmbeddingConfig()
+    sparse: SparseConfig = SparseConfig()
+    sync: SyncConfig = SyncConfig()
+    search: SearchConfig = SearchConfig()
+
+
+class IndexRecipe(Configuration):
+    """Everything that decides what an index holds for a given warehouse; stamped into the index."""
+
+    model: str
+    embedder: str
+    """Fingerprint of the embedder."""
+    dimensions: int
+    embedding: EmbeddingConfig
+    sparse: SparseConfig
+    sparse_encoder: str
+    """Fingerprint of the sparse encoder."""
+    chunker: str
+    """Fingerprint of cleaning and chunking: code version and configuration."""
+
+    def differences(self, other: "IndexRecipe") -> list[str]:
+        """Names of the parts in which two recipes would give different indexes (the numeric backend is none of them)."""
+        parts = ("embedder", "dimensions", "sparse_encoder", "chunker")
+        return [part for part in parts if getattr(self, part) != getattr(other, part)]

@@ -1,0 +1,99 @@
+"""One error tree: whoever can act catches :class:`TwinError`, everything else is a defect.
+
+::
+
+    TwinError                    the run failed                           exit 1
+    ├── UsageError               bad usage, input or configuration        exit 2
+    │   ├── MissingExtra         an optional engine is not installed
+    │   ├── UnknownAuthor        no author of that name in the warehouse
+    │   ├── UnknownDocument      no document of that id or address
+    │   └── IndexMismatch        the index was built by another recipe
+    ├── SourceError              a source as a whole cannot be read
+    │   ├── FetchRefused         we will not fetch it: unsafe, forbidden, too large
+    │   └── FetchFailed          it could not be fetched: network, server, time
+    ├── StoreError               the warehouse or the index cannot do it
+    │   ├── StoreLocked          another process holds it
+    │   ├── StoreUnavailable     not reachable, not writable, disk full
+    │   └── IndexMissing         nothing has been indexed yet
+    └── EmbeddingError           the embedding model failed
+"""
+
+
+class TwinError(Exception):
+    """Root of every error that this product raises on purpose.
+
+    ``message`` says what and where in one line; ``hint`` says what to do about it.
+    """
+
+    exit_status = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(f"{message.rstrip('.')}. {hint}".strip() if hint else message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(TwinError):
+    """The caller asked for something that cannot be done: exit status 2."""
+
+    exit_status = 2
+
+
+class MissingExtra(UsageError):
+    """An optional engine is not installed; the hint names the extra that brings it."""
+
+    def __init__(self, package: str, *, extra: str) -> None:
+        super().__init__(f"{package} is not installed", hint=f"Install it with: pip install 'llm-engineering[{extra}]'")
+        self.extra = extra
+
+
+class UnknownAuthor(UsageError):
+    """No author of that name or alias is in the warehouse."""
+
+
+class UnknownDocument(UsageError):
+    """No document of that id, URL or path is in the warehouse."""
+
+
+class IndexMismatch(UsageError):
+    """The index was built with another embedder, sparse encoder or chunker than the one asked for."""
+
+
+class SourceError(TwinError):
+    """A source (feed, sitemap, repository, folder, export) cannot be read as a whole."""
+
+
+class FetchRefused(SourceError):
+    """We decline to fetch it; ``reason`` is a short stable word for reports, such as ``robots`` or ``private-address``."""
+
+    def __init__(self, message: str, *, reason: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason
+
+
+class FetchFailed(SourceError):
+    """Fetching was tried and failed; ``reason`` is a short stable word such as ``timeout``, ``dns`` or ``http-503``."""
+
+    def __init__(self, message: str, *, reason: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason
+
+
+class StoreError(TwinError):
+    """The warehouse or the index could not do what was asked."""
+
+
+class StoreLocked(StoreError):
+    """Another process holds the store for writing."""
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be reached or written: no server, read-only, disk full."""
+
+
+class IndexMissing(StoreError):
+    """There is no index yet at that address."""
+
+
+class EmbeddingError(TwinError):
+    """The embedding model could not be loaded or failed on a text."""

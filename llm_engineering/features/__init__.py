@@ -1,0 +1,1 @@
+"""Features: from the warehouse to the index: clean, chunk, embed, publish, retire."""

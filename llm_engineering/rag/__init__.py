@@ -1,0 +1,1 @@
+"""RAG: from a question to passages and answers."""

@@ -1,0 +1,61 @@
+"""Addresses and secrets, read from the environment and ``.env`` by a call, never at import."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from llm_engineering.domain.errors import UsageError
+
+
+class Settings(BaseSettings):
+    """Where everything lives. Which engine is used follows from an address, never from a flag.
+
+    Field names in upper case are the environment variables. Secrets print as ``**********``.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_file=".env", env_ignore_empty=True)
+
+    twin_home: Path = Path(".twin")
+    """Folder of everything embedded: warehouse, index, pipeline state."""
+    warehouse_url: str = ""
+    """A path (SQLite) or ``mongodb://…``; empty: ``TWIN_HOME/warehouse.sqlite``."""
+    warehouse_database: str = "twin"
+    """Database name on a MongoDB server, where the address names none."""
+    index_url: str = ""
+    """A path (Qdrant Edge) or ``http(s)://…`` (Qdrant server); empty: ``TWIN_HOME/index``."""
+    index_api_key: SecretStr | None = None
+    index_collection: str = "twin"
+    """Name of the collection, on a server the alias that readers follow."""
+    embedding_model: str = "all-MiniLM-L6-v2"
+    """Name or folder of a sentence-transformers model; the default comes packaged, nothing is downloaded."""
+    crawl_allow_private: str = ""
+    """Comma-separated hosts, ``host:port`` or networks (CIDR) that a crawl may contact although they are not public."""
+    github_token: SecretStr | None = None
+    """For private repositories; sent to github.com alone."""
+    log_level: str = Field(default="WARNING", pattern="(?i)^(debug|info|warning|error)$")
+
+    @model_validator(mode="after")
+    def _addresses(self) -> "Settings":
+        home = self.twin_home.expanduser()
+        object.__setattr__(self, "twin_home", home)
+        object.__setattr__(self, "warehouse_url", self.warehouse_url or str(home / "warehouse.sqlite"))
+        object.__setattr__(self, "index_url", self.index_url or str(home / "index"))
+        return self
+
+    @property
+    def private_hosts(self) -> tuple[str, ...]:
+        """The entries of ``CRAWL_ALLOW_PRIVATE``."""
+        return tuple(entry.strip() for entry in self.crawl_allow_private.split(",") if entry.strip())
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the settings; a bad value is a :class:`UsageError` that names the variable and never shows a secret."""
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]  # pydantic-settings takes any field by keyword
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
+            for item in error.errors(include_input=False, include_url=False)
+        )
+        raise UsageError(f"Bad settings: {problems}", hint="Correct the environment variable or .env.") from None

@@ -1,0 +1,1 @@
+"""ZenML graphs: which step follows which."""

@@ -1,0 +1,1 @@
+"""Thin ZenML wrappers around one function of a stage each."""

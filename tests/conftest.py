@@ -1,0 +1,20 @@
+"""What every test may use: the folder of real test data, or a skip that says why it is absent."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("ZENML_ANALYTICS_OPT_IN", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+DATA = Path(os.environ.get("TWIN_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """Folder of real test data (``TWIN_TEST_DATA``, or ``../shared/data`` from the project's root)."""
+    if not DATA.is_dir():
+        pytest.skip(f"real test data is absent: no folder {DATA} (set TWIN_TEST_DATA)")
+    return DATA
