@@ -14,7 +14,7 @@ class Settings(BaseSettings):
     Field names in upper case are the environment variables. Secrets print as ``**********``.
     """
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_file=".env", env_ignore_empty=True)
+    model_config = SettingsConfigDict(frozen=True, defer_build=True, extra="ignore", env_file=".env", env_ignore_empty=True)
 
     twin_home: Path = Path(".twin")
     """Folder of everything embedded: warehouse, index, pipeline state."""

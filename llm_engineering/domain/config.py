@@ -15,7 +15,7 @@ from llm_engineering.domain.entities import Fusion, Kind
 class Configuration(BaseModel):
     """Base of all configuration: immutable, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     def digest(self) -> str:
         """Short stable hash of every value."""

@@ -35,7 +35,7 @@ def now() -> datetime:
 class Frozen(BaseModel):
     """Base of the entities: immutable, and an unknown field is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class Kind(StrEnum):

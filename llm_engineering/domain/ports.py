@@ -139,6 +139,10 @@ class Warehouse(Protocol):
         """Counts for people."""
         ...
 
+    def close(self) -> None:
+        """Release the engine."""
+        ...
+
 
 class Fetched(Frozen):
     """An answer to a fetch: 2xx with content, 304 (``not_modified``), or a 4xx that the caller decides about."""

@@ -1,0 +1,202 @@
+"""Composition root: the only module that knows settings and engines. Importing it loads no engine.
+
+Which engine is used follows from an address: a path is embedded, a URL is a server.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llm_engineering.domain.config import CrawlConfig, EmbeddingConfig, FeatureConfig, IndexRecipe, SparseConfig
+from llm_engineering.domain.entities import Chunk, DocumentState
+from llm_engineering.domain.errors import IndexMismatch, IndexMissing, StoreUnavailable, UsageError
+from llm_engineering.domain.ports import Embedder, Fetcher, Index, Repositories, SparseEncoder, Warehouse
+
+if TYPE_CHECKING:
+    from llm_engineering.settings import Settings
+
+
+@contextmanager
+def open_warehouse(settings: "Settings") -> Iterator[Warehouse]:
+    """The warehouse at ``WAREHOUSE_URL``: SQLite for a path, MongoDB for ``mongodb://`` or ``mongodb+srv://``."""
+    url = settings.warehouse_url
+    if url.startswith(("mongodb://", "mongodb+srv://")):
+        from llm_engineering.adapters.mongodb import MongoWarehouse
+
+        warehouse: Warehouse = MongoWarehouse(url, settings.warehouse_database)
+    else:
+        from llm_engineering.adapters.sqlite import SQLiteWarehouse
+
+        warehouse = SQLiteWarehouse(_local(url, "WAREHOUSE_URL", "mongodb://"))
+    try:
+        yield warehouse
+    finally:
+        warehouse.close()
+
+
+@contextmanager
+def open_index(settings: "Settings", *, url: str | None = None) -> Iterator[Index]:
+    """The index at ``INDEX_URL`` (or at ``url``): Qdrant Edge for a path, a Qdrant server for ``http(s)://``."""
+    address = url or settings.index_url
+    if address.startswith(("http://", "https://")):
+        from llm_engineering.adapters.qdrant import QdrantServerIndex
+
+        key = settings.index_api_key.get_secret_value() if settings.index_api_key else None
+        index: Index = QdrantServerIndex(address, key, settings.index_collection)
+    else:
+        from llm_engineering.adapters.qdrant_edge import EdgeIndex
+
+        index = EdgeIndex(_local(address, "INDEX_URL", "http://"))
+    try:
+        yield index
+    finally:
+        index.close()
+
+
+def open_embedder(settings: "Settings", config: EmbeddingConfig) -> Embedder:
+    """The embedder named by ``EMBEDDING_MODEL`` with the numeric backend of the configuration."""
+    from llm_engineering.adapters.sentence_transformers import open_embedder as open_model
+
+    return open_model(settings.embedding_model, config, cache=settings.twin_home / "models")
+
+
+def open_sparse_encoder(config: SparseConfig) -> SparseEncoder:
+    """The BM25 encoder of the configuration."""
+    from llm_engineering.adapters.bm25 import Bm25Encoder
+
+    return Bm25Encoder(config)
+
+
+@contextmanager
+def open_fetcher(settings: "Settings", config: CrawlConfig) -> Iterator[Fetcher]:
+    """The polite HTTP client, with the exceptions of ``CRAWL_ALLOW_PRIVATE``."""
+    from llm_engineering.adapters.httpx import HttpxFetcher
+
+    fetcher = HttpxFetcher(config, allow_private=settings.private_hosts)
+    try:
+        yield fetcher
+    finally:
+        fetcher.close()
+
+
+@contextmanager
+def open_browser(settings: "Settings", config: CrawlConfig) -> Iterator[Fetcher]:
+    """Pages rendered by Chromium; :class:`MissingExtra` without the extra ``browser``."""
+    from llm_engineering.adapters.playwright import BrowserFetcher
+
+    fetcher = BrowserFetcher(config, allow_private=settings.private_hosts)
+    try:
+        yield fetcher
+    finally:
+        fetcher.close()
+
+
+def open_repositories(settings: "Settings", fetcher: Fetcher) -> Repositories:
+    """Git repositories, cloned only from addresses that the fetcher may contact."""
+    from llm_engineering.adapters.git import GitRepositories
+
+    token = settings.github_token.get_secret_value() if settings.github_token else None
+    return GitRepositories(fetcher.check, github_token=token)
+
+
+def chunker_for(config: FeatureConfig, embedder: Embedder) -> Callable[[DocumentState], list[Chunk]]:
+    """Cleaning and chunking as configured, measured in the embedder's own tokens."""
+    from llm_engineering.features.chunk import chunk
+
+    def chunks_of(state: DocumentState) -> list[Chunk]:
+        if state.revision is None:
+            return []
+        return chunk(
+            state.revision,
+            kind=state.document.kind,
+            config=config.chunk,
+            clean=config.clean,
+            count_tokens=embedder.count_tokens,
+            window=embedder.window,
+        )
+
+    return chunks_of
+
+
+def recipe_for(settings: "Settings", config: FeatureConfig, embedder: Embedder, sparse: SparseEncoder) -> IndexRecipe:
+    """Everything that decides what the index holds; stamped into it and compared before each sync."""
+    from llm_engineering.features.chunk import chunker_fingerprint
+
+    return IndexRecipe(
+        model=settings.embedding_model,
+        embedder=embedder.fingerprint,
+        dimensions=embedder.dimensions,
+        embedding=config.embedding,
+        sparse=config.sparse,
+        sparse_encoder=sparse.fingerprint,
+        chunker=chunker_fingerprint(config.chunk, config.clean, embedder.window),
+    )
+
+
+def open_encoders(settings: "Settings", index: Index) -> tuple[Embedder, SparseEncoder]:
+    """The encoders that fit the visible index, for querying it.
+
+    Raises :class:`IndexMissing` without an index, :class:`IndexMismatch` if ``EMBEDDING_MODEL`` is another model now.
+    """
+    recipe = index.recipe()
+    if recipe is None:
+        raise IndexMissing(
+            f"There is no index at {index.status().address} yet",
+            hint="Run the feature pipeline first: poe run-feature-pipeline",
+        )
+    embedder = open_embedder(settings, recipe.embedding)
+    sparse = open_sparse_encoder(recipe.sparse)
+    if (embedder.fingerprint, sparse.fingerprint) != (recipe.embedder, recipe.sparse_encoder):
+        raise IndexMismatch(
+            f"The index was built with {recipe.model}, not with {settings.embedding_model} as installed now",
+            hint="Set EMBEDDING_MODEL back, or rebuild: poe run-sync-pipeline --rebuild",
+        )
+    return embedder, sparse
+
+
+def prepare_home(settings: "Settings") -> Path:
+    """Create ``TWIN_HOME`` and see that it can be written to; :class:`StoreUnavailable` if it cannot."""
+    home = settings.twin_home
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        probe = home / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise StoreUnavailable(
+            f"TWIN_HOME {home} cannot be written to: {error.strerror or error}",
+            hint="Make the folder writable, free space on its disk, or set TWIN_HOME to another folder.",
+        ) from error
+    free = shutil.disk_usage(home).free
+    if free < 10_000_000:
+        raise StoreUnavailable(
+            f"The disk of TWIN_HOME {home} is full ({free / 1e6:.1f} MB left)",
+            hint="Free space, or set TWIN_HOME to another disk.",
+        )
+    return home
+
+
+def _local(address: str, variable: str, server: str) -> Path:
+    """A path from an address, refusing URLs of engines that we do not have."""
+    if "://" in address and not address.startswith("file://"):
+        raise UsageError(
+            f"{variable} is neither a path nor a {server}… address: {address.split('://')[0]}://…",
+            hint="See .env.example.",
+        )
+    return Path(address.removeprefix("file://")).expanduser()
+
+
+def reader_for(config: FeatureConfig) -> Callable[[DocumentState], str]:
+    """The reading view of a document: the author's text without boilerplate."""
+    from llm_engineering.features.chunk import reading_text
+    from llm_engineering.features.clean import reading_spans
+
+    def read(state: DocumentState) -> str:
+        if state.revision is None:
+            return ""
+        text = state.revision.text
+        return reading_text(text, reading_spans(text, format=state.revision.format, config=config.clean))
+
+    return read

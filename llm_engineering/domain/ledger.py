@@ -1,0 +1,267 @@
+"""What a write makes of a document: the rules that every warehouse shares, decided without a store.
+
+An adapter loads what it knows of the documents concerned, lets a :class:`Ledger` decide, and commits what the ledger
+then asks for in one transaction.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+
+from llm_engineering.domain.entities import (
+    Author,
+    Document,
+    Draft,
+    Link,
+    Recorded,
+    RecordOutcome,
+    Revision,
+    Tombstone,
+    TombstoneReason,
+    content_hash,
+    fold,
+)
+from llm_engineering.domain.errors import UnknownAuthor
+from llm_engineering.domain.ports import Restorable, RestoreReport
+
+Content = tuple[str, str]
+"""Hash of the text, and title: two states of a document that agree in these are the same."""
+
+LinkKey = tuple[str, str, str]
+"""Author id, source, URL."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A document as a warehouse knows it: its newest revision (``None`` if none is kept) and its tombstone."""
+
+    document: Document
+    current: int | None = None
+    tombstone: Tombstone | None = None
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether its author had it forgotten."""
+        return self.tombstone is not None and self.tombstone.reason is TombstoneReason.WITHDRAWN
+
+
+class Ledger:
+    """Decides one transaction, given what is known: authors, and those documents, revisions and links that it will meet.
+
+    Afterwards it holds what is to be written: ``authors``, ``documents``, ``links`` (insert or replace), ``revisions``
+    (insert), ``changes`` (document id and the revision that became current or ``None``; append to the log in order),
+    ``erased`` (ids of documents whose revisions, earlier ones too, and link details must go for good).
+    """
+
+    def __init__(
+        self,
+        authors: Iterable[Author],
+        standings: Iterable[Standing] = (),
+        contents: Mapping[tuple[str, int], Content] | None = None,
+        link_keys: Iterable[LinkKey] = (),
+    ) -> None:
+        self._authors = {author.id: author for author in authors}
+        self._standings = {standing.document.id: standing for standing in standings}
+        self._contents = dict(contents or {})
+        self._link_keys = set(link_keys)
+        self.authors: dict[str, Author] = {}
+        self.documents: dict[str, Standing] = {}
+        self.links: list[Link] = []
+        self.revisions: list[Revision] = []
+        self.changes: list[tuple[str, int | None]] = []
+        self.erased: set[str] = set()
+
+    def record(self, draft: Draft) -> Recorded:
+        """Keep a state that a crawl or an import brought; raises :class:`UnknownAuthor`."""
+        self.require_author(draft.author_id)
+        identity = draft.document_id
+        standing = self._standings.get(identity)
+        if standing is not None and standing.withdrawn:
+            return Recorded(document_id=identity, revision=None, outcome=RecordOutcome.WITHDRAWN)
+        current = standing.current if standing is not None else None
+        content = (content_hash(draft.text), draft.title)
+        if standing is not None and current is not None and self._contents.get((identity, current)) == content:
+            if standing.tombstone is None:
+                return Recorded(document_id=identity, revision=current, outcome=RecordOutcome.UNCHANGED)
+            number = current
+            self._stand(Standing(standing.document, number), log=number)
+        else:
+            number = (current or 0) + 1
+            self._add(_revision(draft, number, content[0]), _document(draft))
+        if standing is not None and standing.tombstone is not None:
+            outcome = RecordOutcome.RESTORED
+        else:
+            outcome = RecordOutcome.STORED if current is None else RecordOutcome.REVISED
+        return Recorded(document_id=identity, revision=number, outcome=outcome)
+
+    def bury(self, tombstone: Tombstone) -> bool:
+        """Tombstone a document; false where it is unknown, or buried already and not withdrawn now."""
+        standing = self._standings.get(tombstone.document_id)
+        withdrawing = tombstone.reason is TombstoneReason.WITHDRAWN
+        if standing is None or standing.withdrawn or (standing.tombstone is not None and not withdrawing):
+            return False
+        self._stand(Standing(standing.document, None if withdrawing else standing.current, tombstone), log=None)
+        if withdrawing:
+            self.erased.add(tombstone.document_id)
+            self.revisions = [kept for kept in self.revisions if kept.document_id != tombstone.document_id]
+        return True
+
+    def restore(self, entries: Iterable[Restorable]) -> RestoreReport:
+        """Write exported entries as they were. A newer revision lifts a tombstone, except of a withdrawn document."""
+        verdicts = [self._restore(entry) for entry in entries]
+        return RestoreReport(
+            written=sum(verdict is True for verdict in verdicts),
+            present=sum(verdict is False for verdict in verdicts),
+            refused=tuple(verdict for verdict in verdicts if isinstance(verdict, str)),
+        )
+
+    def require_author(self, author_id: str) -> None:
+        """Raise :class:`UnknownAuthor` if there is no author with that id."""
+        if author_id not in self._authors:
+            raise UnknownAuthor(f"No author with id {author_id} is in the warehouse", hint="Save the author first.")
+
+    def _restore(self, entry: Restorable) -> bool | str:
+        """True if the entry is new, false if it was there, or the reason why it is refused."""
+        match entry:
+            case Author():
+                return self._restore_author(entry)
+            case Document() | Link() if entry.author_id not in self._authors:
+                return f"{type(entry).__name__.lower()} {entry.url}: its author is not in the warehouse"
+            case Document():
+                if entry.id in self._standings:
+                    return False
+                self._standings[entry.id] = self.documents[entry.id] = Standing(entry)
+                return True
+            case Link():
+                return self._restore_link(entry)
+            case _ if entry.document_id not in self._standings:
+                return f"{_name(entry)}: its document is not in the warehouse"
+            case Tombstone():
+                return self.bury(entry)
+            case Revision():
+                return self._restore_revision(entry, self._standings[entry.document_id])
+
+    def _restore_author(self, entry: Author) -> bool:
+        kept = self._authors.get(entry.id)
+        author = entry if kept is None else with_names_of(kept, entry)
+        if author == kept:
+            return False
+        self._authors[author.id] = self.authors[author.id] = author
+        return True
+
+    def _restore_link(self, entry: Link) -> bool:
+        key = link_key(entry)
+        if key in self._link_keys:
+            return False
+        standing = self._standings.get(entry.document_id or "")
+        self._link_keys.add(key)
+        self.links.append(without_details(entry) if standing is not None and standing.withdrawn else entry)
+        return True
+
+    def _restore_revision(self, entry: Revision, standing: Standing) -> bool | str:
+        if standing.withdrawn:
+            return f"{_name(entry)}: its author has withdrawn the document"
+        content = (entry.content_hash, entry.title)
+        kept = self._contents.get((entry.document_id, entry.number))
+        if kept is not None:
+            return False if kept == content else f"{_name(entry)}: the number is taken by another text or title"
+        if standing.current is None or entry.number > standing.current:
+            self._add(entry, standing.document)
+        else:  # history behind a newer state: nothing became current, so the log does not speak of it
+            self.revisions.append(entry)
+            self._contents[entry.document_id, entry.number] = content
+        return True
+
+    def _add(self, revision: Revision, document: Document) -> None:
+        self.revisions.append(revision)
+        self._contents[revision.document_id, revision.number] = (revision.content_hash, revision.title)
+        self._stand(Standing(document, revision.number), log=revision.number)
+
+    def _stand(self, standing: Standing, *, log: int | None) -> None:
+        identity = standing.document.id
+        self._standings[identity] = self.documents[identity] = standing
+        self.changes.append((identity, log))
+
+
+def documents_of(entries: Iterable[Restorable]) -> set[str]:
+    """Ids of the documents that a ledger must know to restore these entries."""
+    identities = {entry.id if isinstance(entry, Document) else getattr(entry, "document_id", None) for entry in entries}
+    return {identity for identity in identities if identity}
+
+
+def with_names_of(kept: Author, other: Author) -> Author:
+    """The kept author, with those names of the other added as aliases that it does not have yet."""
+    known = {fold(name) for name in (kept.full_name, *kept.aliases)}
+    aliases = list(kept.aliases)
+    for name in (other.full_name, *other.aliases):
+        if fold(name) not in known:
+            known.add(fold(name))
+            aliases.append(name)
+    return kept.model_copy(update={"aliases": tuple(aliases)})
+
+
+def author_called(name: str, authors: Iterable[Author]) -> Author | None:
+    """The author with that id, else with that full name, else with that alias; names are compared folded."""
+    everyone = list(authors)
+    by_alias = {fold(alias): author for author in reversed(everyone) for alias in author.aliases}
+    by_name = {fold(author.full_name): author for author in reversed(everyone)}
+    by_id = {author.id: author for author in everyone}
+    return by_id.get(name) or by_name.get(fold(name)) or by_alias.get(fold(name))
+
+
+def link_key(link: Link) -> LinkKey:
+    """What a link is known by."""
+    return (link.author_id, link.source, link.url)
+
+
+def without_details(link: Link) -> Link:
+    """The link without anything that was learnt from its content."""
+    return link.model_copy(update={"detail": "", "etag": None, "last_modified": None})
+
+
+def batches(entries: Iterable[Restorable], size: int) -> Iterator[list[Restorable]]:
+    """The entries in lists of at most ``size``."""
+    rest = iter(entries)
+    while batch := list(islice(rest, size)):
+        yield batch
+
+
+def total(reports: Iterable[RestoreReport]) -> RestoreReport:
+    """The sum of several reports."""
+    everything = list(reports)
+    return RestoreReport(
+        written=sum(report.written for report in everything),
+        present=sum(report.present for report in everything),
+        refused=tuple(line for report in everything for line in report.refused),
+    )
+
+
+def storable(text: str) -> str | bytes:
+    """The text as an engine can hold it that insists on valid UTF-8: bytes where it has lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
+    return text
+
+
+def readable(stored: str | bytes) -> str:
+    """The inverse of :func:`storable`."""
+    return stored if isinstance(stored, str) else stored.decode("utf-8", "surrogatepass")
+
+
+def _document(draft: Draft) -> Document:
+    return Document(
+        id=draft.document_id, author_id=draft.author_id, kind=draft.kind, platform=draft.platform, url=draft.url
+    )
+
+
+def _revision(draft: Draft, number: int, digest: str) -> Revision:
+    kept = draft.model_dump(exclude={"author_id", "url", "kind", "platform"})
+    return Revision(document_id=draft.document_id, number=number, content_hash=digest, **kept)
+
+
+def _name(entry: Revision | Tombstone) -> str:
+    if isinstance(entry, Revision):
+        return f"revision {entry.number} of document {entry.document_id}"
+    return f"tombstone of document {entry.document_id}"

@@ -1,0 +1,82 @@
+"""What every entry point shares: typed configuration from YAML, one clear line for an error, the exit status."""
+
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import typer
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from llm_engineering.domain.errors import TwinError, UsageError
+from llm_engineering.settings import Settings, load_settings
+
+Shape = TypeVar("Shape", bound=BaseModel)
+
+INTERRUPTED = 130
+
+
+def main(app: Callable[..., Any]) -> None:
+    """Run a typer application: 0 done, 1 the run failed, 2 bad usage or configuration; errors are one line on stderr."""
+    try:
+        app(standalone_mode=False)
+    except typer.Exit as leaving:
+        sys.exit(leaving.exit_code)
+    except TwinError as error:
+        sys.exit(_say(str(error), error.exit_status))
+    except KeyboardInterrupt:
+        sys.exit(_say("Stopped. What was stored is kept; run it again to go on.", INTERRUPTED))
+    except typer.Abort:
+        sys.exit(_say("Stopped. What was stored is kept; run it again to go on.", INTERRUPTED))
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+    except _usage_errors() as error:
+        sys.exit(_say(error.format_message(), 2))
+
+
+def _usage_errors() -> type[Any]:
+    import click
+
+    return click.ClickException
+
+
+def _say(line: str, status: int) -> int:
+    sys.stderr.write(f"{' '.join(line.split())}\n")
+    return status
+
+
+def settings_with_logging() -> Settings:
+    """The settings, with logging set up at their level."""
+    settings = load_settings()
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    return settings
+
+
+def load_config(path: Path, shape: type[Shape]) -> Shape:
+    """Read a YAML file into its typed shape; :class:`UsageError` names the file and each offending entry."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(
+            f"The configuration {path} cannot be read: {error.strerror}", hint="Give --config an existing file."
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"The configuration {path} is not YAML: {error}", hint="Compare it with configs/feature.yaml."
+        ) from error
+    if content is not None and not isinstance(content, dict):
+        raise UsageError(f"The configuration {path} is not a mapping", hint="Compare it with configs/feature.yaml.")
+    try:
+        return shape.model_validate(content or {})
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors(include_url=False)
+        )
+        raise UsageError(
+            f"The configuration {path} is wrong at {problems}", hint="Compare it with configs/feature.yaml."
+        ) from error

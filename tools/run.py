@@ -1,0 +1,206 @@
+"""Start a pipeline: one table of them, the same options for each."""
+
+import fcntl
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from llm_engineering.bootstrap import prepare_home
+from llm_engineering.domain.config import FeatureConfig, SourceConfig
+from llm_engineering.domain.errors import StoreLocked, TwinError, UsageError
+from llm_engineering.settings import Settings
+from tools.entry import load_config, main, settings_with_logging
+
+if TYPE_CHECKING:
+    from zenml.models import PipelineRunResponse
+
+app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+Config = Annotated[Path, typer.Option("--config", help="YAML with the numbers of the run")]
+AsJson = Annotated[bool, typer.Option("--json", help="one JSON document on standard output")]
+Rebuild = Annotated[bool, typer.Option("--rebuild", help="build the index anew beside the old one, then switch")]
+DEFAULT = Path("configs/feature.yaml")
+
+
+@app.command()
+def feature(
+    config: Config = DEFAULT,
+    source: Annotated[
+        list[str] | None, typer.Option("--source", help="URL or path; replaces the configured ones")
+    ] = None,
+    author: Annotated[str | None, typer.Option("--author", help="whose writing it is")] = None,
+    rebuild: Rebuild = False,
+    json: AsJson = False,
+) -> None:
+    """Crawl the sources into the warehouse, then sync the index."""
+    numbers = feature_config(config, source or [], author)
+    run_pipeline("feature", numbers, json=json, rebuild=rebuild)
+
+
+@app.command()
+def sync(config: Config = DEFAULT, rebuild: Rebuild = False, json: AsJson = False) -> None:
+    """Bring the index level with the warehouse."""
+    run_pipeline("sync", load_config(config, FeatureConfig), json=json, rebuild=rebuild)
+
+
+@app.command("import")
+def import_(
+    path: Annotated[Path, typer.Argument(help="JSON lines of an export, or the Handbook's folder")],
+    config: Config = DEFAULT,
+    json: AsJson = False,
+) -> None:
+    """Read an export into the warehouse, then sync the index."""
+    run_pipeline("import", load_config(config, FeatureConfig), json=json, path=str(path))
+
+
+def feature_config(path: Path, sources: list[str], author: str | None) -> FeatureConfig:
+    """The configuration of a run; sources from the command line replace the file's, and then need their own author."""
+    config = load_config(path, FeatureConfig)
+    if sources and not author:
+        raise UsageError("--source without --author: whose writing is it?", hint='Add --author "Full Name".')
+    update: dict[str, object] = {}
+    if sources:
+        update["sources"] = tuple(SourceConfig(at=at) for at in sources)
+    if author:
+        update["author"] = author
+    config = config.model_copy(update=update)
+    if not config.sources:
+        raise UsageError(f"{path} names no source", hint="Add sources there, or use --source URL_OR_PATH.")
+    if not config.author and any(source.author is None for source in config.sources):
+        raise UsageError(f"{path} names no author", hint='Add author there, or use --author "Full Name".')
+    return config
+
+
+def run_pipeline(name: str, config: FeatureConfig, *, json: bool = False, **options: object) -> dict[str, Any]:
+    """Run one pipeline of the table to its end, print its reports, and return them by step.
+
+    Raises the error of the step that failed; exit status 1 if nothing at all could be crawled.
+    """
+    settings = settings_with_logging()
+    prepare_home(settings)
+    prepare_orchestrator(settings)
+    started = time.perf_counter()
+    with _alone(settings.twin_home / f"{name}.lock", name):
+        reports = _reports(_run(_pipelines()[name], config, options))
+    if json:
+        sys.stdout.write(_as_json(reports) + "\n")
+    else:
+        _print(name, reports, time.perf_counter() - started)
+    crawled = reports.get("crawl_sources")
+    if crawled is not None and not crawled.succeeded:
+        raise typer.Exit(1)
+    return reports
+
+
+def prepare_orchestrator(settings: Settings) -> None:
+    """Keep ZenML's state under ``TWIN_HOME`` and quiet, unless the environment already says otherwise. Before its import."""
+    defaults = {
+        "ZENML_CONFIG_PATH": str((settings.twin_home / "zenml").resolve()),
+        "ZENML_ANALYTICS_OPT_IN": "false",
+        "ZENML_LOGGING_VERBOSITY": "ERROR",
+        "ZENML_ENABLE_REPO_INIT_WARNINGS": "false",
+        "ZENML_ENABLE_RICH_TRACEBACK": "false",
+        "ZENML_DISABLE_STEP_LOGS_STORAGE": "true",
+        "ZENML_DISABLE_PIPELINE_LOGS_STORAGE": "true",
+        "AUTO_OPEN_DASHBOARD": "false",
+    }
+    for variable, value in defaults.items():
+        os.environ.setdefault(variable, value)
+
+
+@contextmanager
+def _alone(lock: Path, name: str) -> Iterator[None]:
+    """Never two runs of one pipeline at once: the second is refused at once."""
+    with lock.open("w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StoreLocked(f"The {name} pipeline is running already", hint="Wait for it to end.") from error
+        yield
+
+
+def register_schedule(settings: Settings, config: FeatureConfig, cron: str) -> bool:
+    """Hand the schedule to the active ZenML orchestrator, if that one can schedule; says whether it could."""
+    prepare_orchestrator(settings)
+    from zenml.client import Client
+    from zenml.config.schedule import Schedule
+
+    if not Client().active_stack.orchestrator.config.is_schedulable:
+        return False
+    _pipelines()["feature"].with_options(schedule=Schedule(cron_expression=cron))(config=config)
+    return True
+
+
+def _pipelines() -> dict[str, Callable[..., "PipelineRunResponse | None"]]:
+    from pipelines.feature import feature_pipeline, import_pipeline, sync_pipeline
+
+    return {"feature": feature_pipeline, "sync": sync_pipeline, "import": import_pipeline}
+
+
+def _run(pipeline: Callable[..., Any], config: FeatureConfig, options: dict[str, object]) -> "PipelineRunResponse":
+    run = pipeline(config=config, **options)
+    if run is None:
+        raise TwinError("The pipeline was handed to a remote orchestrator", hint="See its dashboard for the outcome.")
+    from zenml.client import Client
+
+    return Client().get_pipeline_run(run.id)
+
+
+def _reports(run: "PipelineRunResponse") -> dict[str, Any]:
+    return {name: step.output.load() for name, step in run.steps.items()}
+
+
+def _as_json(reports: dict[str, Any]) -> str:
+    import json
+
+    return json.dumps({name: report.model_dump(mode="json") for name, report in reports.items()}, ensure_ascii=False)
+
+
+def _line(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _print(name: str, reports: dict[str, Any], seconds: float) -> None:
+    console = Console()
+    crawled, imported = reports.get("crawl_sources"), reports.get("import_documents")
+    if crawled is not None:
+        for line in crawled.lines:
+            if line.outcome in ("refused", "failed", "gone", "missing", "moved"):
+                console.print(
+                    f"{line.outcome.value:>8}  {line.url}  {line.detail}", markup=False, highlight=False, soft_wrap=True
+                )
+    if imported is not None:
+        for refusal in imported.refused:
+            _line(console, f" refused  {refusal}")
+    table = Table(title=f"{name} pipeline, {seconds:.1f} s", show_header=False, title_justify="left")
+    table.add_column(justify="left")
+    table.add_column(justify="left")
+    if crawled is not None:
+        table.add_row("links", ", ".join(f"{count} {outcome}" for outcome, count in crawled.totals.items()) or "none")
+    if imported is not None:
+        table.add_row(
+            "import", f"{imported.written} written, {imported.present} already there, {len(imported.refused)} refused"
+        )
+    synced, stored = reports["sync_index"], reports["store_features"]
+    table.add_row(
+        "documents", f"{synced.documents} indexed, {synced.removed} removed, {stored.documents} in the corpus"
+    )
+    table.add_row("chunks", f"{synced.chunks} published, {synced.retired} retired")
+    table.add_row("vectors", f"{synced.embedded} embedded, {synced.reused} reused")
+    table.add_row("cleaned", f"{stored.artifact} ({'new' if stored.written else 'unchanged'})")
+    spent = {"crawl": getattr(crawled, "seconds", None), **synced.seconds}
+    table.add_row(
+        "seconds", ", ".join(f"{stage} {value:.1f}" for stage, value in spent.items() if value and value >= 0.05)
+    )
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main(app)

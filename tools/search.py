@@ -1,0 +1,115 @@
+"""Ranked passages for a query, or for a file of queries."""
+
+import json as jsonlib
+import sys
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llm_engineering import bootstrap
+from llm_engineering.domain.config import SearchConfig
+from llm_engineering.domain.entities import Filters, Fusion, Hit, Kind
+from llm_engineering.domain.errors import UsageError
+from llm_engineering.rag.retrieve import author_filter, checked_query, hit_json, retrieve
+from tools.entry import main, settings_with_logging
+
+DEFAULTS = SearchConfig()
+
+app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+
+
+@app.command()
+def search(
+    query: Annotated[str | None, typer.Argument(help="what to look for")] = None,
+    file: Annotated[Path | None, typer.Option("--file", help="one query per line")] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="JSON on standard output; one object per line with --file")
+    ] = False,
+    author: Annotated[str | None, typer.Option("--author", help="only this author (name or alias)")] = None,
+    kind: Annotated[Kind | None, typer.Option("--kind", help="only documents of this kind")] = None,
+    platform: Annotated[str | None, typer.Option("--platform", help="only this platform, such as medium.com")] = None,
+    language: Annotated[str | None, typer.Option("--language", help="only this language (ISO 639-1)")] = None,
+    since: Annotated[str | None, typer.Option("--since", help="published on or after this day (YYYY-MM-DD)")] = None,
+    until: Annotated[str | None, typer.Option("--until", help="published before this day (YYYY-MM-DD)")] = None,
+    k: Annotated[int, typer.Option("--k", min=1, max=1000, help="how many passages")] = DEFAULTS.k,
+    alpha: Annotated[
+        float, typer.Option("--alpha", min=0, max=1, help="weight of meaning against terms")
+    ] = DEFAULTS.alpha,
+    fusion: Annotated[Fusion, typer.Option("--fusion", help="how the two rankings become one")] = DEFAULTS.fusion,
+) -> None:
+    """Search the index."""
+    queries = list(_queries(query, file))
+    settings = settings_with_logging()
+    with bootstrap.open_warehouse(settings) as warehouse:
+        author_id = author_filter(warehouse, author)
+    filters = Filters(
+        author_id=author_id, kind=kind, platform=platform, language=language, since=_day(since), until=_day(until)
+    )
+    config = SearchConfig(k=k, alpha=alpha, fusion=fusion)
+    with bootstrap.open_index(settings) as index:
+        embedder, sparse = bootstrap.open_encoders(settings, index)
+        for text in queries:
+            hits = retrieve(text, index=index, embedder=embedder, sparse=sparse, filters=filters, config=config)
+            if json:
+                sys.stdout.write(
+                    jsonlib.dumps({"query": text, "hits": [hit_json(hit) for hit in hits]}, ensure_ascii=False) + "\n"
+                )
+            else:
+                sys.stdout.write(_readable(text, hits, named=file is not None))
+
+
+def _queries(query: str | None, file: Path | None) -> Iterator[str]:
+    if (query is None) == (file is None):
+        raise UsageError(
+            "Give one query, or --file with one query per line", hint='For example: poe search "crash safety"'
+        )
+    if query is not None:
+        checked_query(query)
+        yield query
+        return
+    try:
+        lines = (file or Path()).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"The file of queries {file} cannot be read: {error}", hint="Give a UTF-8 text file."
+        ) from error
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                checked_query(line)
+            except UsageError as error:
+                raise UsageError(f"Line {number} of {file}: {error.message}", hint=error.hint) from error
+            yield line.strip()
+
+
+def _day(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        day = date.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(f"{text!r} is no day", hint="Write it as YYYY-MM-DD.") from error
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def _readable(query: str, hits: list[Hit], *, named: bool) -> str:
+    lines = [f"# {query}"] if named else []
+    if not hits:
+        lines.append("Nothing in the index matches these limits.")
+    for rank, hit in enumerate(hits, start=1):
+        day = f", {hit.published_at:%Y-%m-%d}" if hit.published_at else ""
+        path = " › ".join(hit.heading_path)
+        lines.append(f"{rank}. {hit.title} ({hit.author}{day})  score {hit.score:.3f}")
+        lines.append(f"   {hit.url}")
+        if path and path != hit.title:
+            lines.append(f"   {path}")
+        lines.append(f"   {' '.join(hit.text.split())[:400]}")
+        lines.append("")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main(app)
