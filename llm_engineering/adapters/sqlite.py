@@ -1,0 +1,388 @@
+"""The warehouse in one SQLite file: nothing to start, several processes at once, every commit on the disk."""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from llm_engineering.adapters.sqlite_file import SQLiteFile
+from llm_engineering.domain.entities import (
+    Author,
+    Change,
+    Document,
+    DocumentState,
+    Draft,
+    Link,
+    Recorded,
+    Revision,
+    Tombstone,
+    TombstoneReason,
+    WarehouseStatus,
+    now,
+)
+from llm_engineering.domain.ledger import (
+    Ledger,
+    Standing,
+    author_called,
+    batches,
+    documents_of,
+    link_key,
+    readable,
+    storable,
+    total,
+    with_names_of,
+)
+from llm_engineering.domain.ports import Restorable, RestoreReport
+
+_BATCH = 200
+"""Entries of one transaction of a restore."""
+_PAGE = 64
+"""Documents read at a time while streaming: bounds memory, and no read lasts long enough to hold up a writer."""
+
+_STATE = """
+SELECT documents.id, documents.author_id, documents.kind, documents.platform, documents.url,
+       authors.full_name, authors.aliases, tombstone_reason, tombstone_at, tombstone_detail,
+       number, text, content_hash, title, format, language, published_at, fetched_at, metadata
+FROM documents JOIN authors ON authors.id = documents.author_id
+LEFT JOIN revisions ON revisions.document_id = documents.id AND revisions.number = documents.current
+"""
+_LIVE = "documents.tombstone_reason IS NULL AND documents.current IS NOT NULL"
+
+
+class SQLiteWarehouse:
+    """The port ``Warehouse`` on a SQLite file, which is made if it is absent. Thread-safe.
+
+    A write waits ``patience`` seconds for the writer of another process, then raises :class:`StoreLocked`. A file that
+    is no warehouse, a newer one, a folder that cannot be written or a full disk raise :class:`StoreUnavailable`.
+    """
+
+    def __init__(self, path: Path, *, patience: float = 30.0) -> None:
+        self._file = SQLiteFile(Path(path), patience=patience)
+
+    def close(self) -> None:
+        """Release the file; every later call raises :class:`StoreUnavailable`."""
+        self._file.close()
+
+    def save_author(self, author: Author) -> Author:
+        """See the port."""
+        with self._file.writing() as store:
+            known = {kept.id: kept for kept in _authors(store)}
+            saved = with_names_of(known[author.id], author) if author.id in known else author
+            if known.get(author.id) != saved:
+                _put_authors(store, [saved])
+        return saved
+
+    def authors(self) -> list[Author]:
+        """See the port."""
+        with self._file.reading() as store:
+            return _authors(store)
+
+    def find_author(self, name: str) -> Author | None:
+        """See the port."""
+        return author_called(name, self.authors())
+
+    def record(self, drafts: Sequence[Draft]) -> list[Recorded]:
+        """See the port."""
+        with self._file.writing() as store:
+            ledger = _ledger(store, {draft.document_id for draft in drafts})
+            recorded = [ledger.record(draft) for draft in drafts]
+            _commit(store, ledger)
+        return recorded
+
+    def bury(
+        self, document_ids: Sequence[str], *, reason: TombstoneReason, detail: str = "", at: datetime | None = None
+    ) -> list[Tombstone]:
+        """See the port. Erased text is gone from the bytes of the file, too, when this returns."""
+        moment = at or now()
+        with self._file.writing() as store:
+            ledger = _ledger(store, set(document_ids))
+            asked = [Tombstone(document_id=d, reason=reason, at=moment, detail=detail) for d in document_ids]
+            buried = [tombstone for tombstone in asked if ledger.bury(tombstone)]
+            _commit(store, ledger)
+        if reason is TombstoneReason.WITHDRAWN:
+            self._file.finish_erasures()
+        return buried
+
+    def state(self, document_ids: Sequence[str]) -> dict[str, DocumentState]:
+        """See the port."""
+        with self._file.reading() as store:
+            rows = store.execute(
+                f"{_STATE} WHERE documents.id IN (SELECT value FROM json_each(?))", [json.dumps(list(document_ids))]
+            ).fetchall()
+        return {row["id"]: _state(row) for row in rows}
+
+    def states(self, *, author_id: str | None = None, include_deleted: bool = False) -> Iterator[DocumentState]:
+        """See the port. Each page of documents is read anew, so a long walk sees what is written meanwhile."""
+        query = f"{_STATE} WHERE documents.id > ? AND (? OR {_LIVE}) AND documents.author_id = coalesce(?, documents.author_id)"
+        last = ""
+        while True:
+            with self._file.reading() as store:
+                rows = store.execute(
+                    f"{query} ORDER BY documents.id LIMIT {_PAGE}", (last, include_deleted, author_id)
+                ).fetchall()
+            if not rows:
+                return
+            yield from map(_state, rows)
+            last = rows[-1]["id"]
+
+    def revision(self, document_id: str, number: int) -> Revision | None:
+        """See the port."""
+        with self._file.reading() as store:
+            row = store.execute(
+                "SELECT * FROM revisions WHERE document_id = ? AND number = ?", (document_id, number)
+            ).fetchone()
+        return _revision(row, document_id) if row else None
+
+    def find_documents(self, id_or_url: str) -> list[Document]:
+        """See the port."""
+        with self._file.reading() as store:
+            rows = store.execute(
+                "SELECT id, author_id, kind, platform, url FROM documents WHERE id = ?1 OR url = ?1 ORDER BY id",
+                _bound(id_or_url),
+            ).fetchall()
+        return [_document(row) for row in rows]
+
+    def changes(self, *, after: int, limit: int) -> list[Change]:
+        """See the port."""
+        with self._file.reading() as store:
+            rows = store.execute(
+                "SELECT * FROM changes WHERE sequence > ? ORDER BY sequence LIMIT ?", (after, max(limit, 0))
+            ).fetchall()
+        return [
+            Change(sequence=r["sequence"], document_id=r["document_id"], revision=r["revision"], at=_moment(r["at"]))
+            for r in rows
+        ]
+
+    def head(self) -> int:
+        """See the port."""
+        with self._file.reading() as store:
+            return _head(store)
+
+    def watermark(self, consumer: str) -> int | None:
+        """See the port."""
+        with self._file.reading() as store:
+            row = store.execute("SELECT sequence FROM watermarks WHERE consumer = ?", _bound(consumer)).fetchone()
+        return row["sequence"] if row else None
+
+    def set_watermark(self, consumer: str, sequence: int) -> None:
+        """See the port."""
+        with self._file.writing() as store:
+            store.execute("INSERT OR REPLACE INTO watermarks VALUES (?, ?)", _bound(consumer, sequence))
+
+    def drop_watermark(self, consumer: str) -> None:
+        """See the port."""
+        with self._file.writing() as store:
+            store.execute("DELETE FROM watermarks WHERE consumer = ?", _bound(consumer))
+
+    def links(self, *, author_id: str, source: str | None = None) -> list[Link]:
+        """See the port."""
+        with self._file.reading() as store:
+            rows = store.execute(
+                "SELECT * FROM links WHERE author_id = ? AND source = coalesce(?, source) ORDER BY url, source",
+                _bound(author_id, source),
+            ).fetchall()
+        return [Link(**{**_plain(row), "fetched_at": _moment(row["fetched_at"])}) for row in rows]
+
+    def save_links(self, links: Sequence[Link]) -> None:
+        """See the port."""
+        with self._file.writing() as store:
+            ledger = _ledger(store, set())
+            for link in links:
+                ledger.require_author(link.author_id)
+            _put_links(store, links)
+
+    def restore(self, entries: Iterable[Restorable]) -> RestoreReport:
+        """See the port."""
+        try:
+            return total(self._restore(batch) for batch in batches(entries, _BATCH))
+        finally:
+            self._file.finish_erasures()
+
+    def _restore(self, batch: list[Restorable]) -> RestoreReport:
+        with self._file.writing() as store:
+            ledger = _ledger(store, documents_of(batch), [entry for entry in batch if isinstance(entry, Link)])
+            report = ledger.restore(batch)
+            _commit(store, ledger)
+        return report
+
+    def status(self) -> WarehouseStatus:
+        """See the port."""
+        with self._file.reading() as store:
+
+            def counts(query: str) -> dict[str, int]:
+                return {row[0]: row[1] for row in store.execute(query)}
+
+            return WarehouseStatus(
+                address=str(self._file.path),
+                authors=store.execute("SELECT count(*) FROM authors").fetchone()[0],
+                documents=counts(f"SELECT kind, count(*) FROM documents WHERE {_LIVE} GROUP BY kind ORDER BY kind"),
+                tombstones=counts(
+                    "SELECT tombstone_reason, count(*) FROM documents WHERE tombstone_reason IS NOT NULL GROUP BY 1 ORDER BY 1"
+                ),
+                revisions=store.execute("SELECT count(*) FROM revisions").fetchone()[0],
+                links=counts("SELECT outcome, count(*) FROM links GROUP BY outcome ORDER BY outcome"),
+                head=_head(store),
+                watermarks=counts("SELECT consumer, sequence FROM watermarks ORDER BY consumer"),
+            )
+
+
+def _ledger(store: sqlite3.Connection, document_ids: set[str], links: Sequence[Link] = ()) -> Ledger:
+    """A ledger that knows these documents with all their revisions, these links and every author."""
+    chosen = [json.dumps(sorted(document_ids))]
+    rows = store.execute("SELECT * FROM documents WHERE id IN (SELECT value FROM json_each(?))", chosen)
+    contents = store.execute(
+        "SELECT document_id, number, content_hash, title FROM revisions"
+        " WHERE document_id IN (SELECT value FROM json_each(?))",
+        chosen,
+    )
+    known = "SELECT 1 FROM links WHERE author_id = ? AND source = ? AND url = ?"
+    return Ledger(
+        _authors(store),
+        [Standing(_document(row), row["current"], _tombstone(row)) for row in rows],
+        {(row["document_id"], row["number"]): (row["content_hash"], readable(row["title"])) for row in contents},
+        [key for key in map(link_key, links) if store.execute(known, _bound(*key)).fetchone()],
+    )
+
+
+def _commit(store: sqlite3.Connection, ledger: Ledger) -> None:
+    """Write what the ledger decided; the caller's transaction makes it one step."""
+    _put_authors(store, ledger.authors.values())
+    store.executemany(
+        "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+        " kind = excluded.kind, platform = excluded.platform, current = excluded.current,"
+        " tombstone_reason = excluded.tombstone_reason, tombstone_at = excluded.tombstone_at,"
+        " tombstone_detail = excluded.tombstone_detail",
+        (_document_row(standing) for standing in ledger.documents.values()),
+    )
+    store.executemany(
+        "INSERT INTO revisions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (_revision_row(r) for r in ledger.revisions)
+    )
+    at = _iso(now())
+    store.executemany(
+        "INSERT INTO changes (document_id, revision, at) VALUES (?, ?, ?)",
+        ((document_id, revision, at) for document_id, revision in ledger.changes),
+    )
+    _put_links(store, ledger.links)
+    for document_id in ledger.erased:
+        store.execute("DELETE FROM revisions WHERE document_id = ?", (document_id,))
+        store.execute(
+            "UPDATE links SET detail = '', etag = NULL, last_modified = NULL WHERE document_id = ?", (document_id,)
+        )
+        store.execute("INSERT OR IGNORE INTO erasures VALUES (?)", (document_id,))
+
+
+def _authors(store: sqlite3.Connection) -> list[Author]:
+    rows = store.execute("SELECT * FROM authors ORDER BY full_name, id")
+    return [_author(row["id"], row["full_name"], row["aliases"]) for row in rows]
+
+
+def _put_authors(store: sqlite3.Connection, authors: Iterable[Author]) -> None:
+    store.executemany(
+        "INSERT INTO authors VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET aliases = excluded.aliases",
+        (_bound(author.id, author.full_name, json.dumps(author.aliases)) for author in authors),
+    )
+
+
+def _put_links(store: sqlite3.Connection, links: Iterable[Link]) -> None:
+    store.executemany(
+        "INSERT OR REPLACE INTO links VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            _bound(link.author_id, link.source, link.url, link.document_id, link.outcome.value, link.detail)
+            + _bound(link.status, link.etag, link.last_modified, link.misses, _iso(link.fetched_at))
+            for link in links
+        ),
+    )
+
+
+def _head(store: sqlite3.Connection) -> int:
+    return int(store.execute("SELECT coalesce(max(sequence), 0) FROM changes").fetchone()[0])
+
+
+def _document_row(standing: Standing) -> tuple[object, ...]:
+    document, tombstone = standing.document, standing.tombstone
+    buried = (tombstone.reason.value, _iso(tombstone.at), tombstone.detail) if tombstone else (None, None, None)
+    return _bound(
+        document.id,
+        document.author_id,
+        document.kind.value,
+        document.platform,
+        document.url,
+        standing.current,
+        *buried,
+    )
+
+
+def _revision_row(revision: Revision) -> tuple[object, ...]:
+    return _bound(
+        revision.document_id,
+        revision.number,
+        revision.content_hash,
+        revision.title,
+        revision.format.value,
+        revision.language,
+        _iso(revision.published_at) if revision.published_at else None,
+        _iso(revision.fetched_at),
+        json.dumps(revision.metadata),
+        revision.text,
+    )
+
+
+def _author(identity: str, full_name: str | bytes, aliases: str) -> Author:
+    return Author(id=identity, full_name=readable(full_name), aliases=tuple(json.loads(aliases)))
+
+
+def _document(row: sqlite3.Row) -> Document:
+    return Document(**{name: readable(row[name]) for name in ("id", "author_id", "kind", "platform", "url")})
+
+
+def _tombstone(row: sqlite3.Row) -> Tombstone | None:
+    if row["tombstone_reason"] is None:
+        return None
+    return Tombstone(
+        document_id=row["id"],
+        reason=row["tombstone_reason"],
+        at=_moment(row["tombstone_at"]),
+        detail=readable(row["tombstone_detail"]),
+    )
+
+
+def _revision(row: sqlite3.Row, document_id: str) -> Revision:
+    return Revision(
+        document_id=document_id,
+        number=row["number"],
+        text=readable(row["text"]),
+        content_hash=row["content_hash"],
+        title=readable(row["title"]),
+        format=row["format"],
+        language=row["language"],
+        published_at=_moment(row["published_at"]) if row["published_at"] else None,
+        fetched_at=_moment(row["fetched_at"]),
+        metadata=json.loads(row["metadata"]),
+    )
+
+
+def _state(row: sqlite3.Row) -> DocumentState:
+    return DocumentState(
+        document=_document(row),
+        author=_author(row["author_id"], row["full_name"], row["aliases"]),
+        revision=_revision(row, row["id"]) if row["number"] is not None else None,
+        tombstone=_tombstone(row),
+    )
+
+
+def _bound(*values: object) -> tuple[object, ...]:
+    return tuple(storable(value) if isinstance(value, str) else value for value in values)
+
+
+def _plain(row: sqlite3.Row) -> dict[str, Any]:
+    return {name: readable(row[name]) if isinstance(row[name], bytes) else row[name] for name in row.keys()}  # noqa: SIM118
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds")
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
