@@ -1,0 +1,235 @@
+"""From the bytes of a page to its title, its text as Markdown and its particulars.
+
+Which part of a page is the author's text is trafilatura's judgement; the text itself is taken from the page, so that
+nothing of it is retouched on the way (trafilatura's own Markdown loses line breaks and indents of code).
+"""
+
+import codecs
+import copy
+import re
+import unicodedata
+from datetime import datetime
+from typing import Any
+from urllib.parse import urldefrag, urlsplit
+
+from llm_engineering.crawl.frontmatter import parse_date
+from llm_engineering.crawl.main_content import main_content
+from llm_engineering.crawl.markdown import Element, absolute, parse_html, plain_text, to_markdown
+from llm_engineering.domain.entities import Frozen
+
+_FEED_TYPES = ("application/rss+xml", "application/atom+xml", "application/feed+json", "application/rdf+xml")
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_DECLARED = re.compile(
+    rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([A-Za-z0-9_:.-]+)|<\?xml[^>]{0,100}?encoding\s*=\s*["']([A-Za-z0-9_:.-]+)""",
+    re.IGNORECASE,
+)
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\ufffd]")
+
+
+class Page(Frozen):
+    """What a page says. ``text`` is Markdown without the title; a page without main content has an empty one."""
+
+    title: str
+    text: str
+    url: str | None = None
+    """The page's canonical address as it names it itself, if that is on the same host."""
+    language: str | None = None
+    """ISO 639-1 code."""
+    published_at: datetime | None = None
+    author: str | None = None
+    links: tuple[str, ...] = ()
+    """Every http(s) link of the whole page, absolute, without fragments, in order."""
+    feeds: tuple[str, ...] = ()
+    word_count: int = 0
+    noindex: bool = False
+    """The page asks not to be kept by search engines."""
+
+
+def decode(content: bytes, charset: str | None = None) -> str:
+    """The text of a page or feed, whatever its encoding.
+
+    A byte order mark decides; then bytes that are valid UTF-8 are UTF-8 whatever is claimed; then the claim of the
+    server, of the document itself, and at last windows-1252. Bytes without meaning become U+FFFD, never nothing.
+    """
+    for mark, encoding in _BOMS:
+        if content.startswith(mark):
+            return content.decode(encoding, "replace").removeprefix("\ufeff")
+    declared = _DECLARED.search(content[:4096])
+    claims = [charset, *(group.decode("ascii") for group in (declared.groups() if declared else ()) if group)]
+    known = [name for claim in claims if claim and (name := _codec(claim))]
+    if unmarked := _unmarked_utf16(content):
+        return content.decode(unmarked, "replace")
+    if known and known[0].startswith(("iso2022", "hz", "utf-7")):  # their bytes are ASCII, but mean something else
+        known, first = [], known
+    else:
+        first = []
+    for encoding in [*first, "utf-8", *known]:
+        text = _strictly(content, encoding)
+        if text is not None:
+            return text
+    return content.decode((first or known or ["cp1252"])[0], "replace")
+
+
+def _unmarked_utf16(content: bytes) -> str | None:
+    """UTF-16 without its mark: markup in it is every second byte NUL, which no other encoding has."""
+    sample = content[:400]
+    if sample.count(0) * 3 < len(sample) or not sample:
+        return None
+    return "utf-16-le" if sample[1::2].count(0) > sample[::2].count(0) else "utf-16-be"
+
+
+def _codec(name: str) -> str | None:
+    try:
+        found = codecs.lookup(name.strip().strip("\"'"))
+        "".encode(found.name)
+    except (LookupError, ValueError):  # unknown, or a codec that is none of text, such as "hex"
+        return None
+    # What calls itself Latin-1 or ASCII is windows-1252 on the web (WHATWG Encoding).
+    return "cp1252" if found.name in ("iso8859-1", "ascii") else found.name
+
+
+def _strictly(content: bytes, encoding: str) -> str | None:
+    try:
+        return content.decode(encoding)
+    except (UnicodeError, ValueError):
+        return None
+
+
+def read_page(content: bytes, *, url: str, charset: str | None = None) -> Page:
+    """Read a page. Broken HTML is repaired; what is no HTML at all gives a page without text. Raises nothing."""
+    markup = decode(content, charset)
+    root = None if _binary(markup) else parse_html(markup)
+    if root is None:
+        return Page(title="", text="")
+    base_url = _base_url(root, url)
+    particulars = _particulars(root, url)
+    title = _title(particulars)
+    main = main_content(root, url=url)
+    if main is not None:
+        _drop_title(main, title)
+    text = "" if main is None else to_markdown(main, base_url=base_url)
+    return Page(
+        title=title,
+        text=text,
+        url=_canonical(root, base_url, url),
+        language=_language(root),
+        published_at=parse_date(particulars.date),
+        author=particulars.author,
+        links=_links(root, base_url),
+        feeds=_feeds(root, base_url),
+        word_count=len(re.findall(r"\w+", text)),
+        noindex=_noindex(root),
+    )
+
+
+def _binary(markup: str) -> bool:
+    """Whether this is no text: an image or an archive that was served as a page."""
+    sample = markup[:4096]
+    return len(_CONTROL.findall(sample)) > 0.1 * len(sample)
+
+
+def _base_url(root: Element, url: str) -> str:
+    base = root.find(".//base[@href]")
+    return (absolute(base.get("href", ""), url) if base is not None else None) or url
+
+
+def _meta(root: Element, *names: str) -> str:
+    for name in names:
+        for meta in root.iter("meta"):
+            if name in (str(meta.get(key, "")).lower() for key in ("property", "name", "itemprop", "http-equiv")):
+                return " ".join((meta.get("content") or "").split())
+    return ""
+
+
+def _same(left: str, right: str) -> bool:
+    def folded(text: str) -> str:
+        return "".join(re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold()))
+
+    return folded(left) == folded(right)
+
+
+def _particulars(root: Element, url: str) -> Any:  # noqa: ANN401  # trafilatura is untyped
+    from trafilatura.metadata import extract_metadata
+
+    return extract_metadata(copy.deepcopy(root), default_url=url)
+
+
+def _title(particulars: Any) -> str:  # noqa: ANN401  # trafilatura is untyped
+    return " ".join((particulars.title or "").split())
+
+
+def _drop_title(main: Element, title: str) -> None:
+    for heading in list(main.iter("h1", "h2", "h3")):
+        if _same(plain_text(heading), title):
+            heading.drop_tree()
+            return
+
+
+def _canonical(root: Element, base_url: str, url: str) -> str | None:
+    hrefs = [link.get("href", "") for link in root.iter("link") if "canonical" in link.get("rel", "").lower().split()]
+    for href in [*hrefs, _meta(root, "og:url")]:
+        target = absolute(href.strip(), base_url) if href.strip() else None
+        if target and target.startswith("http") and _host(target) == _host(url):
+            return target
+    return None
+
+
+def _host(url: str) -> str:
+    try:
+        return (urlsplit(url).hostname or "").removeprefix("www.")
+    except ValueError:
+        return ""
+
+
+def _language(root: Element) -> str | None:
+    stated = (
+        root.get("lang")
+        or root.get("{http://www.w3.org/XML/1998/namespace}lang")
+        or _meta(root, "content-language", "og:locale")
+    )
+    match = re.match(r"([A-Za-z]{2})(?:$|[-_,])", (stated or "").strip())
+    return match.group(1).lower() if match else None
+
+
+def _links(root: Element, base_url: str) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for anchor in root.iter("a", "area"):
+        target = absolute((anchor.get("href") or "").strip(), base_url)
+        if target and target.startswith(("http://", "https://")):
+            found[urldefrag(target).url] = None
+    return tuple(found)
+
+
+def _feeds(root: Element, base_url: str) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for link in root.iter("link"):
+        if "alternate" in link.get("rel", "").lower().split() and link.get("type", "").lower().strip() in _FEED_TYPES:
+            target = absolute((link.get("href") or "").strip(), base_url)
+            if target and target.startswith("http"):
+                found[target] = None
+    return tuple(found)
+
+
+def _noindex(root: Element) -> bool:
+    directives = re.split(r"[,\s]+", _meta(root, "robots").lower())
+    return "noindex" in directives or "none" in directives
+
+
+_ERROR_TITLE = re.compile(r"^\W*(?:error\W*)?(?:404|410|403)\b|\bnot found\W*$|\baccess denied\b", re.IGNORECASE)
+
+
+def looks_like_error_page(page: Page, status: int) -> str | None:
+    """Why a page that was served is no document, as a short stable word; ``None`` if it is one."""
+    if status >= 400:
+        return f"http-{status}"
+    if page.word_count == 0:
+        return "empty"
+    if _ERROR_TITLE.search(page.title) and page.word_count < 200:
+        return "soft-404"
+    return None
