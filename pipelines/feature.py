@@ -4,10 +4,11 @@ from zenml import pipeline
 
 from llm_engineering.domain.config import FeatureConfig
 from steps.crawl import crawl_sources, import_documents
+from steps.failure import remember
 from steps.features import store_features, sync_index
 
 
-@pipeline(name="feature")
+@pipeline(name="feature", on_failure=remember)
 def feature_pipeline(config: FeatureConfig, rebuild: bool = False) -> None:
     """Crawl, then bring the index and the feature store level with the warehouse."""
     crawl_sources(config)
@@ -15,14 +16,14 @@ def feature_pipeline(config: FeatureConfig, rebuild: bool = False) -> None:
     store_features(config, after="sync_index")
 
 
-@pipeline(name="sync")
+@pipeline(name="sync", on_failure=remember)
 def sync_pipeline(config: FeatureConfig, rebuild: bool = False) -> None:
     """The second half alone."""
     sync_index(config, rebuild=rebuild)
     store_features(config, after="sync_index")
 
 
-@pipeline(name="import")
+@pipeline(name="import", on_failure=remember)
 def import_pipeline(config: FeatureConfig, path: str) -> None:
     """Read an export into the warehouse, then sync."""
     import_documents(path)

@@ -16,6 +16,8 @@ from llm_engineering.settings import Settings, load_settings
 Shape = TypeVar("Shape", bound=BaseModel)
 
 INTERRUPTED = 130
+BAD_USAGE: type[Any] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+"""Root of every complaint about the command line; typer carries its own copy of click and exports only the leaves."""
 
 
 def main(app: Callable[..., Any]) -> None:
@@ -33,14 +35,8 @@ def main(app: Callable[..., Any]) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
-    except _usage_errors() as error:
+    except BAD_USAGE as error:
         sys.exit(_say(error.format_message(), 2))
-
-
-def _usage_errors() -> type[Any]:
-    import click
-
-    return click.ClickException
 
 
 def _say(line: str, status: int) -> int:

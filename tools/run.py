@@ -104,7 +104,7 @@ def prepare_orchestrator(settings: Settings) -> None:
     defaults = {
         "ZENML_CONFIG_PATH": str((settings.twin_home / "zenml").resolve()),
         "ZENML_ANALYTICS_OPT_IN": "false",
-        "ZENML_LOGGING_VERBOSITY": "ERROR",
+        "ZENML_LOGGING_VERBOSITY": "INFO" if settings.log_level.lower() == "debug" else "CRITICAL",
         "ZENML_ENABLE_REPO_INIT_WARNINGS": "false",
         "ZENML_ENABLE_RICH_TRACEBACK": "false",
         "ZENML_DISABLE_STEP_LOGS_STORAGE": "true",
@@ -145,7 +145,15 @@ def _pipelines() -> dict[str, Callable[..., "PipelineRunResponse | None"]]:
 
 
 def _run(pipeline: Callable[..., Any], config: FeatureConfig, options: dict[str, object]) -> "PipelineRunResponse":
-    run = pipeline(config=config, **options)
+    from steps.failure import last_failure
+
+    try:
+        run = pipeline(config=config, **options)
+    except RuntimeError as error:
+        failure = last_failure()
+        if isinstance(failure, TwinError):
+            raise failure from error
+        raise
     if run is None:
         raise TwinError("The pipeline was handed to a remote orchestrator", hint="See its dashboard for the outcome.")
     from zenml.client import Client
@@ -154,7 +162,7 @@ def _run(pipeline: Callable[..., Any], config: FeatureConfig, options: dict[str,
 
 
 def _reports(run: "PipelineRunResponse") -> dict[str, Any]:
-    return {name: step.output.load() for name, step in run.steps.items()}
+    return {name: next(iter(step.regular_outputs.values())).load() for name, step in run.steps.items()}
 
 
 def _as_json(reports: dict[str, Any]) -> str:

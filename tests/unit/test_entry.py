@@ -1,0 +1,95 @@
+"""What a person sees when something is wrong: one clear line, the right exit status."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(*arguments: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "TWIN_HOME": str(home), "HF_HUB_OFFLINE": "1", "HOME": str(home), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+
+
+def assert_one_line(result: subprocess.CompletedProcess[str], status: int, *words: str) -> None:
+    assert result.returncode == status, result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    for word in words:
+        assert word in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("yaml", "words"),
+    [
+        ("chunks: {}", ["chunks", "Extra inputs"]),
+        ("search: {k: many}", ["search.k", "integer"]),
+        ("search: {alpha: 3}", ["search.alpha"]),
+        ("- a list", ["not a mapping"]),
+        ("a: [", ["not YAML"]),
+    ],
+)
+def test_a_wrong_configuration_names_the_entry(tmp_path: Path, yaml: str, words: list[str]):
+    path = tmp_path / "wrong.yaml"
+    path.write_text(yaml)
+    assert_one_line(run("tools.run", "feature", "--config", str(path), home=tmp_path), 2, str(path), *words)
+
+
+def test_a_configuration_that_is_not_there_is_named(tmp_path: Path):
+    assert_one_line(run("tools.run", "feature", "--config", "no/such.yaml", home=tmp_path), 2, "no/such.yaml")
+
+
+def test_a_source_without_an_author_is_refused(tmp_path: Path):
+    assert_one_line(run("tools.run", "feature", "--source", "x", home=tmp_path), 2, "--author")
+
+
+def test_an_unknown_option_is_bad_usage(tmp_path: Path):
+    assert_one_line(run("tools.search", "--nonsense", home=tmp_path), 2, "--nonsense")
+
+
+def test_a_bad_setting_names_its_variable(tmp_path: Path):
+    assert_one_line(run("tools.search", "x", home=tmp_path, LOG_LEVEL="loud"), 2, "LOG_LEVEL")
+
+
+@pytest.mark.parametrize(("query", "word"), [("why " * 25_000, "10,000"), ("🙂🎉", "no word"), ("   ", "no word")])
+def test_a_query_that_cannot_be_searched_says_why(tmp_path: Path, query: str, word: str):
+    assert_one_line(run("tools.search", query, home=tmp_path), 2, word)
+
+
+def test_searching_before_anything_was_indexed_says_what_to_do(tmp_path: Path):
+    assert_one_line(run("tools.search", "anything", home=tmp_path), 1, "poe run-feature-pipeline")
+
+
+def test_searching_for_an_unknown_author_writes_nothing(tmp_path: Path):
+    result = run("tools.search", "anything", "--author", "Nobody", home=tmp_path)
+    assert_one_line(result, 2, "Nobody", "none yet")
+
+
+def test_an_address_of_an_unknown_engine_is_refused(tmp_path: Path):
+    result = run("tools.warehouse", "status", home=tmp_path, WAREHOUSE_URL="postgres://user:secret@host/db")
+    assert_one_line(result, 2, "WAREHOUSE_URL", "postgres://")
+    assert "secret" not in result.stderr
+
+
+def test_a_home_that_cannot_be_written_to_is_named(tmp_path: Path):
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    result = run("tools.run", "feature", home=blocked / "home")
+    assert_one_line(result, 1, "TWIN_HOME", "set TWIN_HOME")
+
+
+def test_forgetting_what_is_not_there_says_so(tmp_path: Path):
+    assert_one_line(run("tools.warehouse", "forget", "https://nowhere.example/", home=tmp_path), 2, "nowhere.example")
+
+
+def test_a_cron_expression_that_is_none_is_refused(tmp_path: Path):
+    assert_one_line(run("tools.schedule", "--cron", "sometimes", home=tmp_path), 2, "sometimes")
