@@ -5,9 +5,10 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
+from llm_engineering.adapters import sqlite_rows as rows
 from llm_engineering.adapters.sqlite_file import SQLiteFile
+from llm_engineering.adapters.sqlite_rows import bound
 from llm_engineering.domain.entities import (
     Author,
     Change,
@@ -24,13 +25,11 @@ from llm_engineering.domain.entities import (
 )
 from llm_engineering.domain.ledger import (
     Ledger,
-    Standing,
     author_called,
     batches,
     documents_of,
     link_key,
     readable,
-    storable,
     total,
     with_names_of,
 )
@@ -44,7 +43,7 @@ _PAGE = 64
 _STATE = """
 SELECT documents.id, documents.author_id, documents.kind, documents.platform, documents.url,
        authors.full_name, authors.aliases, tombstone_reason, tombstone_at, tombstone_detail,
-       number, text, content_hash, title, format, language, published_at, fetched_at, metadata
+       revisions.document_id, number, text, content_hash, title, format, language, published_at, fetched_at, metadata
 FROM documents JOIN authors ON authors.id = documents.author_id
 LEFT JOIN revisions ON revisions.document_id = documents.id AND revisions.number = documents.current
 """
@@ -107,25 +106,25 @@ class SQLiteWarehouse:
 
     def state(self, document_ids: Sequence[str]) -> dict[str, DocumentState]:
         """See the port."""
+        wanted = json.dumps(list(document_ids))
         with self._file.reading() as store:
-            rows = store.execute(
-                f"{_STATE} WHERE documents.id IN (SELECT value FROM json_each(?))", [json.dumps(list(document_ids))]
-            ).fetchall()
-        return {row["id"]: _state(row) for row in rows}
+            found = store.execute(f"{_STATE} WHERE documents.id IN (SELECT value FROM json_each(?))", [wanted])
+            return {row["id"]: rows.state(row) for row in found}
 
     def states(self, *, author_id: str | None = None, include_deleted: bool = False) -> Iterator[DocumentState]:
         """See the port. Each page of documents is read anew, so a long walk sees what is written meanwhile."""
-        query = f"{_STATE} WHERE documents.id > ? AND (? OR {_LIVE}) AND documents.author_id = coalesce(?, documents.author_id)"
         last = ""
-        while True:
-            with self._file.reading() as store:
-                rows = store.execute(
-                    f"{query} ORDER BY documents.id LIMIT {_PAGE}", (last, include_deleted, author_id)
-                ).fetchall()
-            if not rows:
-                return
-            yield from map(_state, rows)
-            last = rows[-1]["id"]
+        while page := self._page(last, author_id, include_deleted):
+            yield from page
+            last = page[-1].document.id
+
+    def _page(self, after: str, author_id: str | None, include_deleted: bool) -> list[DocumentState]:
+        chosen = f"documents.id > ? AND (? OR {_LIVE}) AND documents.author_id = coalesce(?, documents.author_id)"
+        with self._file.reading() as store:
+            found = store.execute(
+                f"{_STATE} WHERE {chosen} ORDER BY documents.id LIMIT {_PAGE}", (after, include_deleted, author_id)
+            )
+            return [rows.state(row) for row in found]
 
     def revision(self, document_id: str, number: int) -> Revision | None:
         """See the port."""
@@ -133,27 +132,21 @@ class SQLiteWarehouse:
             row = store.execute(
                 "SELECT * FROM revisions WHERE document_id = ? AND number = ?", (document_id, number)
             ).fetchone()
-        return _revision(row, document_id) if row else None
+            return rows.revision(row) if row else None
 
     def find_documents(self, id_or_url: str) -> list[Document]:
         """See the port."""
         with self._file.reading() as store:
-            rows = store.execute(
-                "SELECT id, author_id, kind, platform, url FROM documents WHERE id = ?1 OR url = ?1 ORDER BY id",
-                _bound(id_or_url),
-            ).fetchall()
-        return [_document(row) for row in rows]
+            found = store.execute("SELECT * FROM documents WHERE id = ?1 OR url = ?1 ORDER BY id", bound(id_or_url))
+            return [rows.document(row) for row in found]
 
     def changes(self, *, after: int, limit: int) -> list[Change]:
         """See the port."""
         with self._file.reading() as store:
-            rows = store.execute(
+            found = store.execute(
                 "SELECT * FROM changes WHERE sequence > ? ORDER BY sequence LIMIT ?", (after, max(limit, 0))
-            ).fetchall()
-        return [
-            Change(sequence=r["sequence"], document_id=r["document_id"], revision=r["revision"], at=_moment(r["at"]))
-            for r in rows
-        ]
+            )
+            return [rows.change(row) for row in found]
 
     def head(self) -> int:
         """See the port."""
@@ -163,27 +156,27 @@ class SQLiteWarehouse:
     def watermark(self, consumer: str) -> int | None:
         """See the port."""
         with self._file.reading() as store:
-            row = store.execute("SELECT sequence FROM watermarks WHERE consumer = ?", _bound(consumer)).fetchone()
+            row = store.execute("SELECT sequence FROM watermarks WHERE consumer = ?", bound(consumer)).fetchone()
         return row["sequence"] if row else None
 
     def set_watermark(self, consumer: str, sequence: int) -> None:
         """See the port."""
         with self._file.writing() as store:
-            store.execute("INSERT OR REPLACE INTO watermarks VALUES (?, ?)", _bound(consumer, sequence))
+            store.execute("INSERT OR REPLACE INTO watermarks VALUES (?, ?)", bound(consumer, sequence))
 
     def drop_watermark(self, consumer: str) -> None:
         """See the port."""
         with self._file.writing() as store:
-            store.execute("DELETE FROM watermarks WHERE consumer = ?", _bound(consumer))
+            store.execute("DELETE FROM watermarks WHERE consumer = ?", bound(consumer))
 
     def links(self, *, author_id: str, source: str | None = None) -> list[Link]:
         """See the port."""
         with self._file.reading() as store:
-            rows = store.execute(
+            found = store.execute(
                 "SELECT * FROM links WHERE author_id = ? AND source = coalesce(?, source) ORDER BY url, source",
-                _bound(author_id, source),
-            ).fetchall()
-        return [Link(**{**_plain(row), "fetched_at": _moment(row["fetched_at"])}) for row in rows]
+                bound(author_id, source),
+            )
+            return [rows.link(row) for row in found]
 
     def save_links(self, links: Sequence[Link]) -> None:
         """See the port."""
@@ -231,7 +224,7 @@ class SQLiteWarehouse:
 def _ledger(store: sqlite3.Connection, document_ids: set[str], links: Sequence[Link] = ()) -> Ledger:
     """A ledger that knows these documents with all their revisions, these links and every author."""
     chosen = [json.dumps(sorted(document_ids))]
-    rows = store.execute("SELECT * FROM documents WHERE id IN (SELECT value FROM json_each(?))", chosen)
+    documents = store.execute("SELECT * FROM documents WHERE id IN (SELECT value FROM json_each(?))", chosen)
     contents = store.execute(
         "SELECT document_id, number, content_hash, title FROM revisions"
         " WHERE document_id IN (SELECT value FROM json_each(?))",
@@ -240,9 +233,9 @@ def _ledger(store: sqlite3.Connection, document_ids: set[str], links: Sequence[L
     known = "SELECT 1 FROM links WHERE author_id = ? AND source = ? AND url = ?"
     return Ledger(
         _authors(store),
-        [Standing(_document(row), row["current"], _tombstone(row)) for row in rows],
+        [rows.standing(row) for row in documents],
         {(row["document_id"], row["number"]): (row["content_hash"], readable(row["title"])) for row in contents},
-        [key for key in map(link_key, links) if store.execute(known, _bound(*key)).fetchone()],
+        [key for key in map(link_key, links) if store.execute(known, bound(*key)).fetchone()],
     )
 
 
@@ -254,15 +247,18 @@ def _commit(store: sqlite3.Connection, ledger: Ledger) -> None:
         " kind = excluded.kind, platform = excluded.platform, current = excluded.current,"
         " tombstone_reason = excluded.tombstone_reason, tombstone_at = excluded.tombstone_at,"
         " tombstone_detail = excluded.tombstone_detail",
-        (_document_row(standing) for standing in ledger.documents.values()),
+        map(rows.document_values, ledger.documents.values()),
     )
     store.executemany(
-        "INSERT INTO revisions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (_revision_row(r) for r in ledger.revisions)
+        "INSERT INTO revisions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(rows.revision_values, ledger.revisions)
     )
-    at = _iso(now())
+    at = now()
     store.executemany(
         "INSERT INTO changes (document_id, revision, at) VALUES (?, ?, ?)",
-        ((document_id, revision, at) for document_id, revision in ledger.changes),
+        (
+            rows.change_values(Change(sequence=0, document_id=document_id, revision=revision, at=at))  # SQLite numbers
+            for document_id, revision in ledger.changes
+        ),
     )
     _put_links(store, ledger.links)
     for document_id in ledger.erased:
@@ -274,115 +270,21 @@ def _commit(store: sqlite3.Connection, ledger: Ledger) -> None:
 
 
 def _authors(store: sqlite3.Connection) -> list[Author]:
-    rows = store.execute("SELECT * FROM authors ORDER BY full_name, id")
-    return [_author(row["id"], row["full_name"], row["aliases"]) for row in rows]
+    return [rows.author(row) for row in store.execute("SELECT * FROM authors ORDER BY full_name, id")]
 
 
 def _put_authors(store: sqlite3.Connection, authors: Iterable[Author]) -> None:
     store.executemany(
         "INSERT INTO authors VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET aliases = excluded.aliases",
-        (_bound(author.id, author.full_name, json.dumps(author.aliases)) for author in authors),
+        map(rows.author_values, authors),
     )
 
 
 def _put_links(store: sqlite3.Connection, links: Iterable[Link]) -> None:
     store.executemany(
-        "INSERT OR REPLACE INTO links VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            _bound(link.author_id, link.source, link.url, link.document_id, link.outcome.value, link.detail)
-            + _bound(link.status, link.etag, link.last_modified, link.misses, _iso(link.fetched_at))
-            for link in links
-        ),
+        "INSERT OR REPLACE INTO links VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(rows.link_values, links)
     )
 
 
 def _head(store: sqlite3.Connection) -> int:
     return int(store.execute("SELECT coalesce(max(sequence), 0) FROM changes").fetchone()[0])
-
-
-def _document_row(standing: Standing) -> tuple[object, ...]:
-    document, tombstone = standing.document, standing.tombstone
-    buried = (tombstone.reason.value, _iso(tombstone.at), tombstone.detail) if tombstone else (None, None, None)
-    return _bound(
-        document.id,
-        document.author_id,
-        document.kind.value,
-        document.platform,
-        document.url,
-        standing.current,
-        *buried,
-    )
-
-
-def _revision_row(revision: Revision) -> tuple[object, ...]:
-    return _bound(
-        revision.document_id,
-        revision.number,
-        revision.content_hash,
-        revision.title,
-        revision.format.value,
-        revision.language,
-        _iso(revision.published_at) if revision.published_at else None,
-        _iso(revision.fetched_at),
-        json.dumps(revision.metadata),
-        revision.text,
-    )
-
-
-def _author(identity: str, full_name: str | bytes, aliases: str) -> Author:
-    return Author(id=identity, full_name=readable(full_name), aliases=tuple(json.loads(aliases)))
-
-
-def _document(row: sqlite3.Row) -> Document:
-    return Document(**{name: readable(row[name]) for name in ("id", "author_id", "kind", "platform", "url")})
-
-
-def _tombstone(row: sqlite3.Row) -> Tombstone | None:
-    if row["tombstone_reason"] is None:
-        return None
-    return Tombstone(
-        document_id=row["id"],
-        reason=row["tombstone_reason"],
-        at=_moment(row["tombstone_at"]),
-        detail=readable(row["tombstone_detail"]),
-    )
-
-
-def _revision(row: sqlite3.Row, document_id: str) -> Revision:
-    return Revision(
-        document_id=document_id,
-        number=row["number"],
-        text=readable(row["text"]),
-        content_hash=row["content_hash"],
-        title=readable(row["title"]),
-        format=row["format"],
-        language=row["language"],
-        published_at=_moment(row["published_at"]) if row["published_at"] else None,
-        fetched_at=_moment(row["fetched_at"]),
-        metadata=json.loads(row["metadata"]),
-    )
-
-
-def _state(row: sqlite3.Row) -> DocumentState:
-    return DocumentState(
-        document=_document(row),
-        author=_author(row["author_id"], row["full_name"], row["aliases"]),
-        revision=_revision(row, row["id"]) if row["number"] is not None else None,
-        tombstone=_tombstone(row),
-    )
-
-
-def _bound(*values: object) -> tuple[object, ...]:
-    return tuple(storable(value) if isinstance(value, str) else value for value in values)
-
-
-def _plain(row: sqlite3.Row) -> dict[str, Any]:
-    return {name: readable(row[name]) if isinstance(row[name], bytes) else row[name] for name in row.keys()}  # noqa: SIM118
-
-
-def _iso(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds")
-
-
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text)
