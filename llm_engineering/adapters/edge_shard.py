@@ -1,0 +1,285 @@
+"""Points in a Qdrant Edge shard: the Rust engine in this process. Every call of the engine is made here."""
+
+import errno
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llm_engineering.adapters.qdrant_points import (
+    DATE_FIELD,
+    DENSE,
+    KEYWORD_FIELDS,
+    SPARSE,
+    Payload,
+    Point,
+    Ranking,
+    Selection,
+    payload_of,
+)
+from llm_engineering.domain.entities import IndexedChunk, SparseVector
+from llm_engineering.domain.errors import StoreError, StoreUnavailable
+
+if TYPE_CHECKING:
+    import qdrant_edge
+
+_PAGE = 1000
+_OVERSAMPLING = 2.0
+_HEADROOM = 64_000_000
+"""Bytes that must be free before a write: the engine maps files, and a full disk under a map would kill the process."""
+_UNUSABLE = {
+    errno.EACCES: "no permission",
+    errno.EPERM: "no permission",
+    errno.EROFS: "read-only",
+    errno.ENOSPC: "disk full",
+    errno.EDQUOT: "disk quota used up",
+    errno.ENOTDIR: "not a folder",
+}
+
+
+class EdgePoints:
+    """The points of one shard in a folder. Cheap to read from many threads; written by one session at a time.
+
+    The shard has no write-ahead log: each write ends with a flush, after which a killed process loses nothing. A shard
+    that nobody writes may be loaded by several processes at once.
+    """
+
+    def __init__(self, shard: "qdrant_edge.EdgeShard", folder: Path) -> None:
+        self._shard = shard
+        self._folder = folder
+
+    @classmethod
+    def create(cls, folder: Path, *, dimensions: int) -> "EdgePoints":
+        """A new empty shard in a folder that does not exist yet."""
+        import qdrant_edge as edge
+
+        config = edge.EdgeConfig(
+            vectors={DENSE: edge.EdgeVectorParams(size=dimensions, distance=edge.Distance.Cosine)},
+            sparse_vectors={SPARSE: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)},
+            # No graph (m=0): quantised exhaustive search with rescoring is exact and needs no building time.
+            hnsw_config=edge.HnswIndexConfig(m=0, ef_construct=16, full_scan_threshold=10_000),
+            quantization_config=edge.TurboQuantQuantizationConfig(
+                bits=edge.TurboQuantBitSize.Bits4, memory=edge.Memory.Pinned
+            ),
+            # IDF counts deleted points until they are vacuumed: do it early.
+            optimizers=edge.EdgeOptimizersConfig(deleted_threshold=0.1, vacuum_min_vector_number=100),
+            wal_enabled=False,
+        )
+        require_space(folder.parent)
+        with _EngineErrors(f"The index in {folder} cannot be created"):
+            shard = edge.EdgeShard.create(str(folder), config)
+            for name in KEYWORD_FIELDS:
+                shard.update(edge.UpdateOperation.create_field_index(name, edge.PayloadSchemaType.Keyword))
+            shard.update(edge.UpdateOperation.create_field_index(DATE_FIELD, edge.PayloadSchemaType.Datetime))
+            shard.flush()
+        return cls(shard, folder)
+
+    @classmethod
+    def load(cls, folder: Path) -> "EdgePoints":
+        """An existing shard."""
+        import qdrant_edge as edge
+
+        with _EngineErrors(f"The index in {folder} cannot be opened"):
+            return cls(edge.EdgeShard.load(str(folder)), folder)
+
+    def close(self) -> None:
+        """Release files and memory."""
+        with _EngineErrors(f"The index in {self._folder} cannot be closed"):
+            self._shard.close()
+
+    def upsert(self, chunks: Sequence[IndexedChunk]) -> None:
+        """Insert or replace by id; durable on return."""
+        import qdrant_edge as edge
+
+        require_space(self._folder)
+        with self._writing():
+            points = [
+                edge.Point(
+                    id=indexed.chunk.id,
+                    vector={
+                        DENSE: indexed.dense,
+                        SPARSE: edge.SparseVector(indexed.sparse.indices, indexed.sparse.values),
+                    },
+                    payload=payload_of(indexed),
+                )
+                for indexed in chunks
+            ]
+            self._shard.update(edge.UpdateOperation.upsert_points(points))
+            self._shard.flush()
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Remove points; unknown ids are passed over; durable on return."""
+        import qdrant_edge as edge
+
+        with self._writing():
+            self._shard.update(edge.UpdateOperation.delete_points(list(ids)))
+            self._shard.flush()
+
+    def delete_torn(self) -> None:
+        """Remove what a killed writer left half written: points without a payload belong to no document."""
+        import qdrant_edge as edge
+
+        nameless = edge.Filter(must=[edge.IsEmptyCondition("document_id")])
+        with self._writing():
+            self._shard.update(edge.UpdateOperation.delete_points_by_filter(nameless))
+            self._shard.flush()
+
+    def settle(self) -> None:
+        """Quantise and vacuum where enough has changed (the engine decides); free where it has not."""
+        require_space(self._folder)
+        with self._writing():
+            if self._shard.optimize():
+                self._shard.flush()
+
+    def rank(self, rankings: Sequence[Ranking]) -> list[list[tuple[str, float]]]:
+        """Answer these rankings in one call: (id, score), best first."""
+        import qdrant_edge as edge
+
+        rescored = edge.SearchParams(
+            quantization=edge.QuantizationSearchParams(rescore=True, oversampling=_OVERSAMPLING)
+        )
+        with self._reading():
+            requests = [
+                edge.QueryRequest(
+                    limit=ranking.limit,
+                    query=_nearest(ranking.vector),
+                    filter=_filter(ranking.selection),
+                    params=None if isinstance(ranking.vector, SparseVector) else rescored,
+                    with_payload=False,
+                )
+                for ranking in rankings
+            ]
+            answers = self._shard.query_batch(edge.QueryBatchRequest(requests))
+        return [[(str(found.id), found.score) for found in answer] for answer in answers]
+
+    def payloads(self, ids: Sequence[str], *, fields: Sequence[str] | None = None) -> dict[str, Payload]:
+        """Payloads of these points (all fields, or these); unknown ids are absent."""
+        with self._reading():
+            records = self._shard.retrieve(list(ids), True if fields is None else list(fields), False)
+        return {str(record.id): record.payload or {} for record in records}
+
+    def scroll(
+        self, selection: Selection, *, fields: Sequence[str] | None = None, vectors: Sequence[str] = ()
+    ) -> Iterator[Point]:
+        """Every selected point, streamed, with its payload (all fields, or these) and the named vectors."""
+        import qdrant_edge as edge
+
+        offset = None
+        while True:
+            with self._reading():
+                records, offset = self._shard.scroll(
+                    edge.ScrollRequest(
+                        offset=offset,
+                        limit=_PAGE,
+                        filter=_filter(selection),
+                        with_payload=True if fields is None else list(fields),
+                        with_vector=list(vectors) if vectors else False,
+                    )
+                )
+            yield from (_point(record) for record in records)
+            if offset is None:
+                return
+
+    def count(self) -> int:
+        """Number of points."""
+        import qdrant_edge as edge
+
+        with self._reading():
+            return int(self._shard.count(edge.CountRequest(exact=True)))
+
+    def distinct(self, field: str) -> set[str]:
+        """Every value of a keyword field."""
+        import qdrant_edge as edge
+
+        with self._reading():
+            hits = self._shard.facet(edge.FacetRequest(field, limit=self.count() + 1, exact=True)).hits
+        return {str(hit.value) for hit in hits}
+
+    def _reading(self) -> "_EngineErrors":
+        return _EngineErrors(f"The index in {self._folder} cannot be read")
+
+    def _writing(self) -> "_EngineErrors":
+        return _EngineErrors(f"The index in {self._folder} cannot be written")
+
+
+def require_space(folder: Path) -> None:
+    """:class:`StoreUnavailable` if the disk of the folder is all but full."""
+    with unusable_folder(folder):
+        free = shutil.disk_usage(folder).free
+    if free < _HEADROOM:
+        raise StoreUnavailable(
+            f"The disk of the index in {folder} is full ({free / 1e6:.0f} MB left)",
+            hint="Free space, or set INDEX_URL to a folder on another disk.",
+        )
+
+
+@contextmanager
+def unusable_folder(folder: Path) -> Iterator[None]:
+    """Turn an operating-system error about the index's files into :class:`StoreUnavailable`."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreUnavailable(
+            f"The index in {folder} cannot be used: {error.strerror or error}",
+            hint="Make the folder writable and see that its disk has space, or set INDEX_URL to another folder.",
+        ) from error
+
+
+class _EngineErrors:
+    """Turns whatever the engine raises into a :class:`StoreError`."""
+
+    def __init__(self, failure: str) -> None:
+        self._failure = failure
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        # The engine raises bare Exception; a panic of its Rust code is a BaseException of that name.
+        if error is None or isinstance(error, StoreError):
+            return
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise _mapped(self._failure, error) from error
+
+
+def _mapped(failure: str, error: BaseException) -> StoreError:
+    text = " ".join(str(error).split())[:300]
+    for number, reason in _UNUSABLE.items():
+        if f"(os error {number})" in text:
+            hint = "Make the folder writable and see that its disk has space, or set INDEX_URL to another folder."
+            return StoreUnavailable(f"{failure}: {reason}", hint=hint)
+    return StoreError(f"{failure}: {text}", hint="If its files are damaged: poe run-sync-pipeline --rebuild")
+
+
+def _nearest(vector: Sequence[float] | SparseVector) -> "qdrant_edge.Query":
+    import qdrant_edge as edge
+
+    if isinstance(vector, SparseVector):
+        return edge.Query.Nearest(edge.SparseVector(vector.indices, vector.values), using=SPARSE)
+    return edge.Query.Nearest(list(vector), using=DENSE)
+
+
+def _filter(selection: Selection) -> "qdrant_edge.Filter | None":
+    import qdrant_edge as edge
+
+    if not selection:
+        return None
+    must: list[Any] = [
+        edge.FieldCondition(name, match=edge.MatchAny(list(values))) for name, values in selection.values.items()
+    ]
+    if selection.since or selection.until:
+        span = edge.RangeDateTime(gte=selection.since, lt=selection.until)
+        must.append(edge.FieldCondition(DATE_FIELD, range=span))
+    return edge.Filter(must=must)
+
+
+def _point(record: "qdrant_edge.Record") -> Point:
+    vectors: Any = record.vector or {}  # by name, as the shard was created
+    sparse = vectors.get(SPARSE)
+    return Point(
+        id=str(record.id),
+        payload=record.payload or {},
+        dense=vectors.get(DENSE),
+        sparse=None if sparse is None else SparseVector(indices=sparse.indices, values=sparse.values),
+    )
