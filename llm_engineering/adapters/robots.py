@@ -64,7 +64,7 @@ class Robots:
         rate = rules.request_rate(self._name)
         if rate and rate.requests:
             pause = max(pause, rate.seconds / rate.requests)
-        return max(0.0, float(pause)) if pause == pause else 0.0  # "nan" is a float too
+        return max(0.0, float(pause))
 
     def _rules(self, origin: str) -> Protego:
         with self._guard:
