@@ -1,0 +1,1 @@
+"""Every number of the documents has its command here."""
