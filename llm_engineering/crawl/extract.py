@@ -5,19 +5,15 @@ nothing of it is retouched on the way (trafilatura's own Markdown loses line bre
 """
 
 import codecs
-import copy
 import re
-import unicodedata
 from datetime import datetime
-from typing import Any
-from urllib.parse import urldefrag, urlsplit
 
-from llm_engineering.crawl.frontmatter import parse_date
+from llm_engineering.crawl import particulars
 from llm_engineering.crawl.main_content import main_content
-from llm_engineering.crawl.markdown import Element, absolute, parse_html, plain_text, to_markdown
+from llm_engineering.crawl.markdown import Element, parse_html, plain_text, to_markdown
+from llm_engineering.crawl.no_documents import why_no_document
 from llm_engineering.domain.entities import Frozen
 
-_FEED_TYPES = ("application/rss+xml", "application/atom+xml", "application/feed+json", "application/rdf+xml")
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
@@ -107,9 +103,8 @@ def read_page(content: bytes, *, url: str, charset: str | None = None) -> Page:
     root = None if _binary(markup) else parse_html(markup)
     if root is None:
         return Page(title="", text="")
-    base_url = _base_url(root, url)
-    particulars = _particulars(root, url)
-    title = _title(particulars)
+    base_url = particulars.base_url_of(root, url)
+    title = particulars.title_of(root, url=url)
     main = main_content(root, url=url)
     if main is not None:
         _drop_title(main, title)
@@ -117,14 +112,14 @@ def read_page(content: bytes, *, url: str, charset: str | None = None) -> Page:
     return Page(
         title=title,
         text=text,
-        url=_canonical(root, base_url, url),
-        language=_language(root),
-        published_at=parse_date(particulars.date),
-        author=particulars.author,
-        links=_links(root, base_url),
-        feeds=_feeds(root, base_url),
+        url=particulars.canonical_of(root, base_url=base_url, url=url),
+        language=particulars.language_of(root),
+        published_at=particulars.published_of(root, url=url),
+        author=particulars.author_of(root),
+        links=particulars.links_of(root, base_url=base_url),
+        feeds=particulars.feeds_of(root, base_url=base_url),
         word_count=len(re.findall(r"\w+", text)),
-        noindex=_noindex(root),
+        noindex=particulars.wants_no_index(root),
     )
 
 
@@ -134,102 +129,17 @@ def _binary(markup: str) -> bool:
     return len(_CONTROL.findall(sample)) > 0.1 * len(sample)
 
 
-def _base_url(root: Element, url: str) -> str:
-    base = root.find(".//base[@href]")
-    return (absolute(base.get("href", ""), url) if base is not None else None) or url
-
-
-def _meta(root: Element, *names: str) -> str:
-    for name in names:
-        for meta in root.iter("meta"):
-            if name in (str(meta.get(key, "")).lower() for key in ("property", "name", "itemprop", "http-equiv")):
-                return " ".join((meta.get("content") or "").split())
-    return ""
-
-
-def _same(left: str, right: str) -> bool:
-    def folded(text: str) -> str:
-        return "".join(re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold()))
-
-    return folded(left) == folded(right)
-
-
-def _particulars(root: Element, url: str) -> Any:  # noqa: ANN401  # trafilatura is untyped
-    from trafilatura.metadata import extract_metadata
-
-    return extract_metadata(copy.deepcopy(root), default_url=url)
-
-
-def _title(particulars: Any) -> str:  # noqa: ANN401  # trafilatura is untyped
-    return " ".join((particulars.title or "").split())
-
-
 def _drop_title(main: Element, title: str) -> None:
     for heading in list(main.iter("h1", "h2", "h3")):
-        if _same(plain_text(heading), title):
+        if particulars.folded(plain_text(heading)) == particulars.folded(title):
             heading.drop_tree()
             return
 
 
-def _canonical(root: Element, base_url: str, url: str) -> str | None:
-    hrefs = [link.get("href", "") for link in root.iter("link") if "canonical" in link.get("rel", "").lower().split()]
-    for href in [*hrefs, _meta(root, "og:url")]:
-        target = absolute(href.strip(), base_url) if href.strip() else None
-        if target and target.startswith("http") and _host(target) == _host(url):
-            return target
-    return None
-
-
-def _host(url: str) -> str:
-    try:
-        return (urlsplit(url).hostname or "").removeprefix("www.")
-    except ValueError:
-        return ""
-
-
-def _language(root: Element) -> str | None:
-    stated = (
-        root.get("lang")
-        or root.get("{http://www.w3.org/XML/1998/namespace}lang")
-        or _meta(root, "content-language", "og:locale")
-    )
-    match = re.match(r"([A-Za-z]{2})(?:$|[-_,])", (stated or "").strip())
-    return match.group(1).lower() if match else None
-
-
-def _links(root: Element, base_url: str) -> tuple[str, ...]:
-    found: dict[str, None] = {}
-    for anchor in root.iter("a", "area"):
-        target = absolute((anchor.get("href") or "").strip(), base_url)
-        if target and target.startswith(("http://", "https://")):
-            found[urldefrag(target).url] = None
-    return tuple(found)
-
-
-def _feeds(root: Element, base_url: str) -> tuple[str, ...]:
-    found: dict[str, None] = {}
-    for link in root.iter("link"):
-        if "alternate" in link.get("rel", "").lower().split() and link.get("type", "").lower().strip() in _FEED_TYPES:
-            target = absolute((link.get("href") or "").strip(), base_url)
-            if target and target.startswith("http"):
-                found[target] = None
-    return tuple(found)
-
-
-def _noindex(root: Element) -> bool:
-    directives = re.split(r"[,\s]+", _meta(root, "robots").lower())
-    return "noindex" in directives or "none" in directives
-
-
-_ERROR_TITLE = re.compile(r"^\W*(?:error\W*)?(?:404|410|403)\b|\bnot found\W*$|\baccess denied\b", re.IGNORECASE)
-
-
 def looks_like_error_page(page: Page, status: int) -> str | None:
-    """Why a page that was served is no document, as a short stable word; ``None`` if it is one."""
-    if status >= 400:
-        return f"http-{status}"
-    if page.word_count == 0:
-        return "empty"
-    if _ERROR_TITLE.search(page.title) and page.word_count < 200:
-        return "soft-404"
-    return None
+    """Why a page that was fetched is no document, as a short stable word; ``None`` if it is one.
+
+    ``http-404`` and the like, ``soft-404``, ``access-denied``, ``login-wall``, ``bot-check``, ``parked-domain``,
+    ``needs-javascript``, ``cookie-wall``, ``empty``.
+    """
+    return f"http-{status}" if status >= 400 else why_no_document(page.title, page.text, words=page.word_count)

@@ -24,6 +24,7 @@ _FURNITURE = re.compile(
     r"(?:$|[\s_-])",
     re.IGNORECASE,
 )
+_CODE_WORDS = 30
 _SHINGLE = 4
 _LEAST_SHARE = 0.5
 _CONTAINER_SHARE = 0.9
@@ -60,7 +61,7 @@ def _judged_main(tree: Element, url: str | None) -> Element | None:
     words = copy.deepcopy(tree)
     for pre in list(words.iter("pre")):
         paragraph = lxml.html.Element("p")
-        paragraph.text, paragraph.tail = plain_text(pre), pre.tail
+        paragraph.text, paragraph.tail = _words_of(pre), pre.tail
         pre.getparent().replace(pre, paragraph)
     document = trafilatura.bare_extraction(words, url=url, include_comments=False, include_tables=True)
     return document.body if isinstance(document, Document) else None
@@ -116,6 +117,12 @@ def _leaves(element: Element) -> Iterator[Element]:
         yield from _leaves(child)
 
 
+def _words_of(leaf: Element) -> str:
+    """What a block says; of code only its beginning, lest a long listing outweighs the prose around it."""
+    text = plain_text(leaf)
+    return " ".join(text.split()[:_CODE_WORDS]) if leaf.tag == "pre" else text
+
+
 def _tokens(text: str) -> tuple[str, ...]:
     return tuple(re.findall(r"\w+", text.casefold()))
 
@@ -129,7 +136,7 @@ def _choose(leaves: list[Element], judged: Element) -> set[Element]:
     segments = {_tokens("".join(part.itertext())) for part in judged.iter()} | {
         _tokens(text) for part in judged.iter() for text in (part.text, part.tail) if text
     }
-    tokens = {leaf: _tokens(plain_text(leaf)) for leaf in leaves}
+    tokens = {leaf: _tokens(_words_of(leaf)) for leaf in leaves}
     returned = {
         leaf
         for leaf in leaves
@@ -142,6 +149,7 @@ def _choose(leaves: list[Element], judged: Element) -> set[Element]:
         return set()
     inside = [leaf for leaf in leaves if leaf is container or container in leaf.iterancestors()]
     chosen = returned | (short & set(inside))
+    chosen -= _repeated(chosen, leaves, tokens, container)
     places = [index for index, leaf in enumerate(inside) if leaf in chosen]
     if not places:
         return chosen
@@ -153,6 +161,14 @@ def _choose(leaves: list[Element], judged: Element) -> set[Element]:
         if (amid or code_after) and not _furniture(leaf, container):
             chosen.add(leaf)
     return chosen
+
+
+def _repeated(
+    chosen: set[Element], leaves: list[Element], tokens: dict[Element, tuple[str, ...]], container: Element
+) -> set[Element]:
+    """Blocks of the page's furniture that only repeat what stands in the text, such as comments that quote it."""
+    once = {s for leaf in chosen if not _furniture(leaf, container) for s in _shingles(tokens[leaf])}
+    return {leaf for leaf in chosen if _furniture(leaf, container) and all(s in once for s in _shingles(tokens[leaf]))}
 
 
 def _container(leaves: set[Element], tokens: dict[Element, tuple[str, ...]]) -> Element | None:
