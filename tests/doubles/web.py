@@ -47,6 +47,7 @@ class Request:
     path: str
     """With the query string."""
     headers: Mapping[str, str]
+    body: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -235,7 +236,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
-        answer = self.server.site.answer(Request(self.command, self.path, headers))
+        answer = self.server.site.answer(Request(self.command, self.path, headers, self._body()))
         if _still_valid(answer, headers):
             self._send(answer, 304, b"")
         elif answer.parts is not None:
@@ -243,7 +244,17 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(answer, answer.status, answer.body.encode() if isinstance(answer.body, str) else answer.body)
 
-    do_HEAD = do_GET
+    do_HEAD = do_POST = do_GET
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = bytearray()
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return bytes(body)
 
     def _head(self, answer: Answer, status: int) -> None:
         self.send_response(status)
