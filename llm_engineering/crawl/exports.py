@@ -1,30 +1,27 @@
 """The archives that Medium, Substack and LinkedIn give their users, as a folder or as the zip file itself.
 
-Nothing is unpacked to disk, and no entry of an archive is trusted: not its name, not its size.
+One bad file never costs its neighbours: it is an :class:`ExportProblem`.
 """
 
 import csv
 import io
 import re
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Literal, Protocol
+from typing import Literal
 
+from llm_engineering.crawl.export_files import MAX_FILES, ExportFiles, ExportProblem, FolderFiles, Unreadable, ZipFiles
 from llm_engineering.crawl.extract import decode
 from llm_engineering.crawl.frontmatter import parse_date
-from llm_engineering.crawl.markdown import Element, parse_html, plain_text, to_markdown
+from llm_engineering.crawl.html_tree import Element, parse_html
+from llm_engineering.crawl.markdown import plain_text, to_markdown
 from llm_engineering.domain.entities import Frozen, Kind
 from llm_engineering.domain.errors import SourceError, UsageError
 
 Platform = Literal["medium", "substack", "linkedin"]
-
-MAX_FILE_BYTES = 20_000_000
-MAX_TOTAL_BYTES = 2_000_000_000
-MAX_FILES = 200_000
 
 
 class ExportItem(Frozen):
@@ -40,81 +37,6 @@ class ExportItem(Frozen):
     published_at: datetime | None = None
     draft: bool = False
     metadata: dict[str, str] = {}  # noqa: RUF012  # pydantic copies defaults
-
-
-class ExportProblem(Frozen):
-    """Something in an archive that could not be read as a text."""
-
-    path: str
-    reason: str
-
-
-class _Archive(Protocol):
-    """Files by their path inside the archive, in order."""
-
-    problems: list[ExportProblem]
-    names: list[str]
-
-    def read(self, name: str) -> bytes: ...
-
-
-class _Unreadable(Exception):
-    """One file of an archive cannot be read; the others can."""
-
-
-class _Folder:
-    def __init__(self, root: Path) -> None:
-        self._root = root.resolve()
-        self.problems: list[ExportProblem] = []
-        self.names: list[str] = []
-        for path in sorted(self._root.rglob("*")):
-            name = path.relative_to(self._root).as_posix()
-            if not path.resolve().is_relative_to(self._root):
-                self.problems.append(ExportProblem(path=name, reason="links to outside of the folder"))
-            elif path.is_file():
-                self.names.append(name)
-
-    def read(self, name: str) -> bytes:
-        path = self._root / name
-        try:
-            if path.stat().st_size > MAX_FILE_BYTES:
-                raise _Unreadable(f"larger than {MAX_FILE_BYTES:,} bytes")
-            return path.read_bytes()
-        except OSError as error:
-            raise _Unreadable(f"cannot be read: {error.strerror}") from error
-
-
-class _Zip:
-    def __init__(self, archive: zipfile.ZipFile) -> None:
-        self._archive = archive
-        self._left = MAX_TOTAL_BYTES
-        self._infos: dict[str, zipfile.ZipInfo] = {}
-        self.problems: list[ExportProblem] = []
-        for info in archive.infolist()[:MAX_FILES]:
-            parts = PurePosixPath(info.filename.replace("\\", "/")).parts
-            if info.is_dir():
-                continue
-            if ".." in parts or info.filename.startswith(("/", "\\")) or ":" in parts[0]:
-                self.problems.append(ExportProblem(path=info.filename, reason="its path leads out of the archive"))
-            else:
-                self._infos["/".join(parts)] = info
-        self.names = sorted(self._infos)
-
-    def read(self, name: str) -> bytes:
-        info = self._infos[name]
-        if info.flag_bits & 1:
-            raise _Unreadable("encrypted")
-        if info.file_size > MAX_FILE_BYTES:
-            raise _Unreadable(f"larger than {MAX_FILE_BYTES:,} bytes")
-        try:
-            with self._archive.open(info) as file:
-                content = file.read(MAX_FILE_BYTES + 1)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
-            raise _Unreadable(f"damaged ({error})") from error
-        self._left -= len(content)
-        if len(content) > MAX_FILE_BYTES or self._left < 0:
-            raise _Unreadable("unpacks to more than the archive may hold")
-        return content
 
 
 def detect_export(path: Path) -> Platform | None:
@@ -146,11 +68,11 @@ def read_export(path: Path) -> Iterator[ExportItem | ExportProblem]:
             hint="Give the archive as the platform sent it, zip or unpacked.",
         )
     if path.is_dir():
-        yield from _read(_Folder(path), platform)
+        yield from _read(FolderFiles(path), platform)
         return
     try:
         with zipfile.ZipFile(path) as archive:
-            yield from _read(_Zip(archive), platform)
+            yield from _read(ZipFiles(archive), platform)
     except (zipfile.BadZipFile, OSError) as error:
         raise SourceError(f"The archive {path} cannot be read ({error})", hint="Download it again.") from error
 
@@ -180,25 +102,25 @@ def _platform_of(names: Iterable[str]) -> Platform | None:
     return None
 
 
-def _read(archive: _Archive, platform: Platform) -> Iterator[ExportItem | ExportProblem]:
+def _read(archive: ExportFiles, platform: Platform) -> Iterator[ExportItem | ExportProblem]:
     yield from archive.problems
     yield from _READERS[platform](archive)
 
 
 def _each(
-    archive: _Archive, names: Iterable[str], read: Callable[[str, bytes], ExportItem | ExportProblem]
+    archive: ExportFiles, names: Iterable[str], read: Callable[[str, bytes], ExportItem | ExportProblem]
 ) -> Iterator[ExportItem | ExportProblem]:
     for name in names:
         try:
             yield read(name, archive.read(name))
-        except _Unreadable as error:
+        except Unreadable as error:
             yield ExportProblem(path=name, reason=str(error))
 
 
 # Medium: posts/2019-05-08_Title-with-dashes-0a1b2c3d4e5f.html, drafts as posts/draft_…html; each an h-entry.
 
 
-def _medium(archive: _Archive) -> Iterator[ExportItem | ExportProblem]:
+def _medium(archive: ExportFiles) -> Iterator[ExportItem | ExportProblem]:
     names = [name for name in archive.names if re.search(r"(?:^|/)posts/[^/]+\.html$", name)]
     yield from _each(archive, names, _medium_post)
 
@@ -240,7 +162,7 @@ def _first(root: Element, css_class: str) -> Element | None:
 # Substack: posts.csv names the posts, posts/<post_id>.html holds the body of each.
 
 
-def _substack(archive: _Archive) -> Iterator[ExportItem | ExportProblem]:
+def _substack(archive: ExportFiles) -> Iterator[ExportItem | ExportProblem]:
     tables = [name for name in archive.names if PurePosixPath(name).name == "posts.csv"]
     bodies = {PurePosixPath(name).stem: name for name in archive.names if re.search(r"(?:^|/)posts/[^/]+\.html$", name)}
     by_number = {stem.partition(".")[0]: stem for stem in bodies}
@@ -255,7 +177,7 @@ def _substack(archive: _Archive) -> Iterator[ExportItem | ExportProblem]:
     for table in tables[:1]:
         try:
             rows = list(_rows(archive, table))
-        except _Unreadable as error:
+        except Unreadable as error:
             yield ExportProblem(path=table, reason=str(error))
             return
         for line, row in rows:
@@ -270,10 +192,16 @@ def _substack(archive: _Archive) -> Iterator[ExportItem | ExportProblem]:
         yield ExportProblem(path=name, reason="not listed in posts.csv")
 
 
+_SUBSTACK_PITCHES = (  # subscribe boxes, buttons, and what only readers without a subscription are shown
+    ".//*[contains(@class, 'subscription-widget') or contains(@class, 'button-wrapper')"
+    " or contains(@data-dynamic-audiences, 'non_sub') or contains(@data-dynamic-audiences, 'free_sub')]"
+)
+
+
 def _substack_post(name: str, content: bytes, *, row: dict[str, str], host: str | None) -> ExportItem:
     root = parse_html(decode(content))
     if root is not None:
-        for widget in root.xpath(".//*[contains(@class, 'subscription-widget') or contains(@class, 'button-wrapper')]"):
+        for widget in root.xpath(_SUBSTACK_PITCHES):
             if widget.getparent() is not None:
                 widget.drop_tree()
     slug = PurePosixPath(name).stem.partition(".")[2]
@@ -293,13 +221,13 @@ def _substack_post(name: str, content: bytes, *, row: dict[str, str], host: str 
 # LinkedIn: Shares.csv, Articles/Articles/*.html, Comments.csv.
 
 
-def _linkedin(archive: _Archive) -> Iterator[ExportItem | ExportProblem]:
+def _linkedin(archive: ExportFiles) -> Iterator[ExportItem | ExportProblem]:
     for table, read in (("Shares.csv", _linkedin_share), ("Comments.csv", _linkedin_comment)):
         for name in (name for name in archive.names if PurePosixPath(name).name == table):
             try:
-                for line, row in _rows(archive, name):
+                for line, row in _rows(archive, name, escape="\\" if table == "Comments.csv" else None):
                     yield read(f"{name}#{line}", row)
-            except _Unreadable as error:
+            except Unreadable as error:
                 yield ExportProblem(path=name, reason=str(error))
     yield from _each(archive, [name for name in archive.names if _LINKEDIN_ARTICLE.search(name)], _linkedin_article)
 
@@ -377,17 +305,19 @@ def _linkedin_article(name: str, content: bytes) -> ExportItem | ExportProblem:
     )
 
 
-def _rows(archive: _Archive, name: str) -> Iterator[tuple[int, dict[str, str]]]:
+def _rows(archive: ExportFiles, name: str, *, escape: str | None = None) -> Iterator[tuple[int, dict[str, str]]]:
     """Rows of a CSV file by column, each with the number of its line."""
-    reader = csv.DictReader(io.StringIO(decode(archive.read(name)), newline=""), restkey="", restval="")
+    reader = csv.DictReader(
+        io.StringIO(decode(archive.read(name)), newline=""), restkey="", restval="", escapechar=escape
+    )
     try:
         for row in reader:
             yield reader.line_num, {key: value for key, value in row.items() if key and isinstance(value, str)}
     except csv.Error as error:
-        raise _Unreadable(f"not a readable table ({error})") from error
+        raise Unreadable(f"not a readable table ({error})") from error
 
 
-_READERS: dict[Platform, Callable[[_Archive], Iterator[ExportItem | ExportProblem]]] = {
+_READERS: dict[Platform, Callable[[ExportFiles], Iterator[ExportItem | ExportProblem]]] = {
     "medium": _medium,
     "substack": _substack,
     "linkedin": _linkedin,

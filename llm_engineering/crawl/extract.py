@@ -9,8 +9,9 @@ import re
 from datetime import datetime
 
 from llm_engineering.crawl import particulars
+from llm_engineering.crawl.html_tree import Element, parse_html
 from llm_engineering.crawl.main_content import main_content
-from llm_engineering.crawl.markdown import Element, parse_html, plain_text, to_markdown
+from llm_engineering.crawl.markdown import plain_text, to_markdown
 from llm_engineering.crawl.no_documents import why_no_document
 from llm_engineering.domain.entities import Frozen
 

@@ -13,7 +13,8 @@ from defusedxml.common import DefusedXmlException
 
 from llm_engineering.crawl.extract import decode, read_page
 from llm_engineering.crawl.frontmatter import parse_date
-from llm_engineering.crawl.markdown import absolute, fragment_to_markdown, parse_html, plain_text
+from llm_engineering.crawl.html_tree import absolute, parse_html
+from llm_engineering.crawl.markdown import fragment_to_markdown, plain_text
 from llm_engineering.domain.entities import Frozen
 from llm_engineering.domain.errors import SourceError
 

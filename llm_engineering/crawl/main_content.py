@@ -11,9 +11,8 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-import lxml.html  # type: ignore[import-untyped]  # lxml brings no types
-
-from llm_engineering.crawl.markdown import HEADINGS, Element, is_block, plain_text
+from llm_engineering.crawl.html_tree import HEADINGS, Element, is_block, new_element
+from llm_engineering.crawl.markdown import plain_text
 
 _NEVER = ("nav", "noscript", "iframe", "button", "select", "dialog", "style", "template")
 _FURNITURE = re.compile(
@@ -60,7 +59,7 @@ def _judged_main(tree: Element, url: str | None) -> Element | None:
     logging.getLogger("trafilatura").setLevel(logging.CRITICAL)  # it logs every page without text as an error
     words = copy.deepcopy(tree)
     for pre in list(words.iter("pre")):
-        paragraph = lxml.html.Element("p")
+        paragraph = new_element("p")
         paragraph.text, paragraph.tail = _words_of(pre), pre.tail
         pre.getparent().replace(pre, paragraph)
     document = trafilatura.bare_extraction(words, url=url, include_comments=False, include_tables=True)
@@ -76,7 +75,7 @@ def _wrap_loose_text(element: Element) -> None:
         return
     run: Element | None = None
     if (element.text or "").strip():
-        run = lxml.html.Element("p")
+        run = new_element("p")
         run.text, element.text = element.text, None
         element.insert(0, run)
     for child in children:
@@ -86,7 +85,7 @@ def _wrap_loose_text(element: Element) -> None:
             _wrap_loose_text(child)
         else:
             if run is None:
-                run = lxml.html.Element("p")
+                run = new_element("p")
                 child.addprevious(run)
             run.append(child)
         if tail is None:
@@ -94,7 +93,7 @@ def _wrap_loose_text(element: Element) -> None:
         if run is not None:
             child.tail = tail
         elif tail.strip():
-            run = lxml.html.Element("p")
+            run = new_element("p")
             run.text = tail
             child.addnext(run)
 

@@ -11,7 +11,8 @@ from typing import Any
 from urllib.parse import urldefrag, urlsplit
 
 from llm_engineering.crawl.frontmatter import parse_date
-from llm_engineering.crawl.markdown import Element, absolute, plain_text
+from llm_engineering.crawl.html_tree import Element, absolute
+from llm_engineering.crawl.markdown import plain_text
 
 _FEED_TYPES = frozenset({"application/rss+xml", "application/atom+xml", "application/feed+json", "application/rdf+xml"})
 _SEPARATOR = re.compile(r"\s+(?:[|·•»«:/~–—-]|::|&[rl]aquo;)+\s+|\s*[|»«]\s*")

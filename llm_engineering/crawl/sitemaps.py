@@ -10,7 +10,7 @@ import defusedxml.ElementTree
 from llm_engineering.crawl.extract import decode
 from llm_engineering.crawl.feeds import refuse_entities
 from llm_engineering.crawl.frontmatter import parse_date
-from llm_engineering.crawl.markdown import absolute
+from llm_engineering.crawl.html_tree import absolute
 from llm_engineering.domain.entities import Frozen
 from llm_engineering.domain.errors import FetchRefused, SourceError
 
