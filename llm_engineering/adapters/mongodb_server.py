@@ -14,7 +14,6 @@ from pymongo.errors import (
     DocumentTooLarge,
     DuplicateKeyError,
     InvalidName,
-    InvalidOperation,
     InvalidURI,
     OperationFailure,
     PyMongoError,
@@ -38,6 +37,9 @@ _INDEXES: dict[str, tuple[tuple[tuple[str, ...], bool], ...]] = {
 _WRITE_CONFLICT, _TOO_LARGE = 112, {10334, 17419, 17420}
 _REFUSED = {8000: "the credentials", 18: "the credentials", 13: "this user", 11: "this user"}
 
+_RECONNECTIONS = 2
+"""Lost connections in a row that one transaction gets over."""
+
 Done = TypeVar("Done")
 Session = ClientSession
 
@@ -51,6 +53,7 @@ class MongoServer:
 
     def __init__(self, url: str, database: str, *, patience: float = 5.0) -> None:
         wait = int(patience * 1000)
+        self._closed = False
         try:
             self._client: MongoClient[dict[str, Any]] = MongoClient(
                 url, tz_aware=True, serverSelectionTimeoutMS=wait, connectTimeoutMS=wait, appname="llm-twin"
@@ -77,6 +80,7 @@ class MongoServer:
 
     def close(self) -> None:
         """Close every connection; every later call raises :class:`StoreUnavailable`."""
+        self._closed = True
         self._client.close()
 
     def __getitem__(self, collection: str) -> Any:  # noqa: ANN401  # pymongo's generics say nothing more
@@ -84,12 +88,19 @@ class MongoServer:
 
     def transaction(self, work: Callable[[Session], Done]) -> Done:
         """Run the work in one transaction over one snapshot; it may run several times, when others write meanwhile."""
+        lost = 0
 
         def attempt(session: Session) -> Done:
+            nonlocal lost
             try:
                 return work(session)
-            except ServerSelectionTimeoutError as error:  # as ours, or pymongo would go on trying for two minutes
-                raise self._explained(error) from error
+            except (
+                ConnectionFailure
+            ) as error:  # a new primary deserves another try; a dead server not two minutes of them
+                lost += 1
+                if lost > _RECONNECTIONS or isinstance(error, ServerSelectionTimeoutError):
+                    raise self._explained(error) from error
+                raise
 
         with self.speaking(), self._client.start_session() as session:
             return session.with_transaction(
@@ -102,6 +113,8 @@ class MongoServer:
     @contextmanager
     def speaking(self) -> Iterator[None]:
         """Errors of the engine become ours."""
+        if self._closed:
+            raise StoreUnavailable(f"The warehouse {self.address} has been closed", hint="Open it again.")
         try:
             yield
         except PyMongoError as error:
@@ -151,8 +164,6 @@ class MongoServer:
                 return StoreUnavailable(
                     f"{where} does not answer", hint="Start it with `poe up`, or correct WAREHOUSE_URL."
                 )
-            case InvalidOperation():
-                return StoreUnavailable(f"The warehouse {self.address} has been closed", hint="Open it again.")
             case _:
                 return StoreError(f"{where} failed: {self._without_secret(str(error))}")
 

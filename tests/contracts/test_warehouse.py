@@ -1,0 +1,522 @@
+"""What every warehouse promises: SQLite for real, MongoDB over the wire, a real MongoDB server where one is named."""
+
+import os
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from pymongo import MongoClient
+
+from llm_engineering.adapters.mongodb import MongoWarehouse
+from llm_engineering.adapters.sqlite import SQLiteWarehouse
+from llm_engineering.domain.entities import (
+    Author,
+    Draft,
+    Kind,
+    Link,
+    LinkOutcome,
+    RecordOutcome,
+    TextFormat,
+    Tombstone,
+    TombstoneReason,
+    content_hash,
+)
+from llm_engineering.domain.errors import StoreUnavailable, UnknownAuthor
+from llm_engineering.domain.ports import Warehouse
+from tests.doubles.mongo_wire import MongoWireServer
+
+ANN = Author.named("Ann Lee", "annie")
+BOB = Author.named("Bob Ray")
+NOON = datetime(2025, 3, 1, 12, 0, 0, 123_000, tzinfo=UTC)
+
+Opener = Callable[[], Warehouse]
+
+
+SERVER = os.environ.get("TWIN_TEST_MONGO_URI")
+
+
+@pytest.fixture(params=["sqlite", "mongodb-wire", *(["mongodb-server"] if SERVER else [])])
+def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
+    """Opens the same warehouse again and again; everything opened is closed after the test."""
+    opened: list[SQLiteWarehouse | MongoWarehouse] = []
+
+    def opening(make: Callable[[], SQLiteWarehouse | MongoWarehouse]) -> Opener:
+        def open_one() -> Warehouse:
+            opened.append(make())
+            return opened[-1]
+
+        return open_one
+
+    if request.param == "sqlite":
+        yield opening(lambda: SQLiteWarehouse(tmp_path / "warehouse.sqlite"))
+    elif request.param == "mongodb-wire":
+        with MongoWireServer() as server:
+            yield opening(lambda: MongoWarehouse(server.url, "twin"))
+            for warehouse in opened:
+                warehouse.close()
+            return
+    else:
+        name = f"twin_test_{uuid.uuid4().hex[:12]}"
+        try:
+            yield opening(lambda: MongoWarehouse(SERVER, name))
+        finally:
+            with MongoClient(SERVER) as client:
+                client.drop_database(name)
+    for warehouse in opened:
+        warehouse.close()
+
+
+@pytest.fixture
+def warehouse(opener: Opener) -> Warehouse:
+    """An open warehouse that knows two authors."""
+    opened = opener()
+    opened.save_author(ANN)
+    opened.save_author(BOB)
+    return opened
+
+
+def draft(name: str = "a", text: str = "Hello.", *, title: str = "A title", author: Author = ANN, **more) -> Draft:
+    fields = {"kind": Kind.ARTICLE, "platform": "example.org", "url": f"https://example.org/{name}"} | more
+    return Draft(author_id=author.id, title=title, text=text, **fields)
+
+
+def link(name: str = "a", *, source: str = "https://example.org/feed", **more) -> Link:
+    fields = {"author_id": ANN.id, "outcome": LinkOutcome.STORED, "fetched_at": NOON} | more
+    return Link(source=source, url=f"https://example.org/{name}", **fields)
+
+
+def log(warehouse: Warehouse) -> list[tuple[str, int | None]]:
+    return [(change.document_id, change.revision) for change in warehouse.changes(after=0, limit=1000)]
+
+
+def test_a_real_mongodb_server_keeps_these_promises_too():
+    if not SERVER:
+        pytest.skip("no MongoDB server: set TWIN_TEST_MONGO_URI to a replica set, such as `poe up` starts")
+
+
+# authors
+
+
+def test_an_author_is_found_by_id_name_and_alias_however_they_are_written(warehouse):
+    assert {warehouse.find_author(name) for name in (ANN.id, "ann  LEE", "Annie")} == {ANN}
+    assert warehouse.find_author("Nobody") is None
+
+
+def test_a_full_name_goes_before_another_authors_alias(warehouse):
+    warehouse.save_author(Author.named("Zoe", "Bob Ray", "Anna"))
+    assert warehouse.find_author("bob ray") == BOB
+
+
+def test_saving_an_author_again_adds_only_aliases_that_are_new(warehouse):
+    kept = warehouse.save_author(Author.named("ANN LEE", "ANNIE", "a.lee"))
+    assert kept == ANN.model_copy(update={"aliases": ("annie", "a.lee")})
+    assert warehouse.save_author(ANN) == kept
+    assert warehouse.authors() == [kept, BOB]
+
+
+# recording
+
+
+def test_a_new_document_is_stored_exactly_as_it_came(warehouse):
+    text = "# Héllo 𝒳\r\n\r\n\tindented  \u2028 x\u0000y \U0001f600\n\n"
+    given = draft(
+        text=text,
+        title=" Títle ",
+        kind=Kind.POST,
+        format=TextFormat.CODE,
+        language="en",
+        published_at=datetime(1969, 7, 20, 20, 17, 40, 999_000, tzinfo=UTC),
+        fetched_at=NOON,
+        metadata={"tags.a": "x", "$b": "", "": "y"},
+    )
+    (recorded,) = warehouse.record([given])
+    assert (recorded.document_id, recorded.revision, recorded.outcome) == (given.document_id, 1, RecordOutcome.STORED)
+    state = warehouse.state([given.document_id])[given.document_id]
+    assert state.live
+    assert state.author == ANN
+    place = given.model_dump(include={"author_id", "url", "kind", "platform"})
+    assert state.document.model_dump() == {"id": given.document_id, **place}
+    kept = given.model_dump(exclude={"author_id", "url", "kind", "platform"})
+    assert state.revision.model_dump() == {
+        "document_id": given.document_id,
+        "number": 1,
+        "content_hash": content_hash(text),
+        **kept,
+    }
+
+
+def test_a_text_with_lone_surrogates_survives(warehouse):
+    given = draft(text="bad \ud800 name", title="\udc80", metadata={"path": "\udcff"})
+    warehouse.record([given])
+    kept = warehouse.revision(given.document_id, 1)
+    assert (kept.text, kept.title, kept.metadata) == (given.text, given.title, given.metadata)
+    assert warehouse.record([given])[0].outcome is RecordOutcome.UNCHANGED
+
+
+def test_recording_the_same_again_leaves_no_trace(warehouse):
+    warehouse.record([draft(text="same \n", fetched_at=NOON)])
+    before = (list(warehouse.states()), log(warehouse), warehouse.status())
+    assert warehouse.record([draft(text="same\r\n", metadata={"etag": "2"})])[0].outcome is RecordOutcome.UNCHANGED
+    assert (list(warehouse.states()), log(warehouse), warehouse.status()) == before
+
+
+@pytest.mark.parametrize("change", [{"text": "Hello!"}, {"title": "Another title"}])
+def test_another_text_or_title_becomes_the_next_revision_and_the_old_one_stays(warehouse, change):
+    identity = draft().document_id
+    warehouse.record([draft()])
+    (recorded,) = warehouse.record([draft(**change)])
+    assert (recorded.outcome, recorded.revision) == (RecordOutcome.REVISED, 2)
+    assert warehouse.revision(identity, 1).text == "Hello."
+    assert warehouse.state([identity])[identity].revision == warehouse.revision(identity, 2)
+    assert log(warehouse) == [(identity, 1), (identity, 2)]
+
+
+def test_several_drafts_of_one_document_are_applied_in_order(warehouse):
+    outcomes = [kept.outcome.value for kept in warehouse.record([draft(text=text) for text in ("1", "1", "2", "1")])]
+    assert outcomes == ["stored", "unchanged", "revised", "revised"]
+    assert warehouse.revision(draft().document_id, 3).text == "1"
+
+
+def test_answers_come_in_the_order_given(warehouse):
+    drafts = [draft(name) for name in "zebra"]
+    assert [kept.document_id for kept in warehouse.record(drafts)] == [given.document_id for given in drafts]
+
+
+def test_recording_nothing_does_nothing(warehouse):
+    assert warehouse.record([]) == []
+    assert warehouse.bury([], reason=TombstoneReason.GONE) == []
+    assert warehouse.head() == 0
+
+
+def test_an_unknown_author_is_refused_and_nothing_of_the_call_is_kept(warehouse):
+    with pytest.raises(UnknownAuthor):
+        warehouse.record([draft("a"), draft("b", author=Author.named("Stranger"))])
+    assert list(warehouse.states()) == []
+    assert warehouse.head() == 0
+
+
+def test_two_authors_may_have_written_at_one_address(warehouse):
+    warehouse.record([draft(), draft(author=BOB)])
+    found = warehouse.find_documents("https://example.org/a")
+    assert {document.author_id for document in found} == {ANN.id, BOB.id}
+    assert warehouse.find_documents(found[0].id) == [found[0]]
+    assert warehouse.find_documents("https://example.org/other") == []
+
+
+# tombstones
+
+
+def test_a_buried_document_keeps_its_last_revision_and_is_no_longer_live(warehouse):
+    warehouse.record([draft()])
+    identity = draft().document_id
+    buried = warehouse.bury([identity], reason=TombstoneReason.GONE, detail="410", at=NOON)
+    assert buried == [Tombstone(document_id=identity, reason=TombstoneReason.GONE, at=NOON, detail="410")]
+    state = warehouse.state([identity])[identity]
+    assert (state.live, state.tombstone, state.revision.text) == (False, buried[0], "Hello.")
+    assert log(warehouse) == [(identity, 1), (identity, None)]
+
+
+def test_burying_again_or_the_unknown_changes_nothing(warehouse):
+    warehouse.record([draft()])
+    identity = draft().document_id
+    assert len(warehouse.bury([identity, identity, "unknown"], reason=TombstoneReason.GONE)) == 1
+    assert warehouse.bury([identity], reason=TombstoneReason.MOVED) == []
+    assert warehouse.head() == 2
+
+
+@pytest.mark.parametrize("reason", [TombstoneReason.GONE, TombstoneReason.MOVED])
+@pytest.mark.parametrize(("text", "number"), [("Hello.", 1), ("Hello again.", 2)])
+def test_a_document_that_was_gone_comes_back(warehouse, reason, text, number):
+    identity = draft().document_id
+    warehouse.record([draft()])
+    warehouse.bury([identity], reason=reason)
+    (recorded,) = warehouse.record([draft(text=text)])
+    assert (recorded.outcome, recorded.revision) == (RecordOutcome.RESTORED, number)
+    assert warehouse.state([identity])[identity].live
+    assert log(warehouse)[-1] == (identity, number)
+
+
+def test_a_withdrawn_document_never_comes_back(warehouse):
+    identity = draft().document_id
+    warehouse.record([draft()])
+    warehouse.bury([identity], reason=TombstoneReason.WITHDRAWN)
+    (recorded,) = warehouse.record([draft(text="Hello again.")])
+    assert (recorded.outcome, recorded.revision) == (RecordOutcome.WITHDRAWN, None)
+    assert warehouse.state([identity])[identity].revision is None
+    assert warehouse.head() == 2
+
+
+def test_withdrawing_erases_every_revision_and_the_details_of_its_links(warehouse):
+    identity = draft().document_id
+    warehouse.record([draft(text="first"), draft(text="second"), draft("b")])
+    warehouse.save_links([link(document_id=identity, detail="second", etag='"s"'), link("b", detail="kept")])
+    warehouse.bury([identity], reason=TombstoneReason.WITHDRAWN)
+    assert [warehouse.revision(identity, number) for number in (1, 2)] == [None, None]
+    assert [(kept.detail, kept.etag) for kept in warehouse.links(author_id=ANN.id)] == [("", None), ("kept", None)]
+    assert warehouse.revision(draft("b").document_id, 1).text == "Hello."
+
+
+def test_withdrawing_replaces_any_other_reason_once(warehouse):
+    identity = draft().document_id
+    warehouse.record([draft()])
+    warehouse.bury([identity], reason=TombstoneReason.GONE)
+    assert len(warehouse.bury([identity], reason=TombstoneReason.WITHDRAWN, detail="asked")) == 1
+    assert warehouse.bury([identity], reason=TombstoneReason.WITHDRAWN) == []
+    assert warehouse.bury([identity], reason=TombstoneReason.GONE) == []
+    assert warehouse.state([identity])[identity].tombstone.detail == "asked"
+    assert log(warehouse) == [(identity, 1), (identity, None), (identity, None)]
+
+
+# reading
+
+
+def test_states_stream_in_order_of_id_over_many_pages(warehouse):
+    drafts = [draft(str(number), author=BOB if number % 3 else ANN) for number in range(150)]
+    warehouse.record(drafts)
+    warehouse.bury([drafts[0].document_id], reason=TombstoneReason.GONE)
+    ids = sorted(given.document_id for given in drafts)
+    assert [state.document.id for state in warehouse.states(include_deleted=True)] == ids
+    assert [state.document.id for state in warehouse.states()] == [i for i in ids if i != drafts[0].document_id]
+    assert sum(1 for _ in warehouse.states(author_id=ANN.id)) == 49
+
+
+def test_a_walk_over_the_states_may_write_and_be_left_half_way(warehouse):
+    warehouse.record([draft(str(number)) for number in range(70)])
+    for state in warehouse.states():
+        warehouse.bury([state.document.id], reason=TombstoneReason.GONE)
+        break
+    assert warehouse.status().tombstones == {"gone": 1}
+
+
+def test_unknown_ids_are_absent(warehouse):
+    warehouse.record([draft()])
+    assert list(warehouse.state([draft().document_id, "unknown", ""])) == [draft().document_id]
+    assert warehouse.revision(draft().document_id, 2) is None
+    assert warehouse.revision("unknown", 1) is None
+
+
+def test_the_log_is_read_in_pages(warehouse):
+    warehouse.record([draft(str(number)) for number in range(5)])
+    first = warehouse.changes(after=0, limit=3)
+    rest = warehouse.changes(after=first[-1].sequence, limit=3)
+    sequences = [change.sequence for change in first + rest]
+    assert (len(first), len(rest)) == (3, 2)
+    assert sequences == sorted(set(sequences))
+    assert sequences[-1] == warehouse.head()
+    assert warehouse.changes(after=warehouse.head(), limit=3) == []
+    assert warehouse.changes(after=0, limit=0) == []
+
+
+def test_everything_is_there_for_the_next_opener(opener, warehouse):
+    warehouse.record([draft()])
+    warehouse.set_watermark("index", 1)
+    again = opener()
+    assert list(again.states()) == list(warehouse.states())
+    assert again.status() == warehouse.status()
+
+
+def test_a_closed_warehouse_says_so(opener):
+    warehouse = opener()
+    warehouse.close()
+    with pytest.raises(StoreUnavailable, match="closed"):
+        warehouse.head()
+    with pytest.raises(StoreUnavailable, match="closed"):
+        warehouse.save_author(ANN)
+
+
+# watermarks, links, status
+
+
+def test_watermarks_are_kept_by_consumer(warehouse):
+    warehouse.set_watermark("index-1", 4)
+    warehouse.set_watermark("index-2", 9)
+    warehouse.set_watermark("index-1", 5)
+    warehouse.drop_watermark("index-2")
+    warehouse.drop_watermark("unknown")
+    assert (warehouse.watermark("index-1"), warehouse.watermark("index-2")) == (5, None)
+
+
+def test_links_are_replaced_by_author_source_and_url(warehouse):
+    other = link("b", source="https://example.org/sitemap.xml", author_id=ANN.id)
+    full = link("a", document_id="d", detail="x\u0000", status=200, etag='W/"1"', last_modified="Sat", misses=2)
+    warehouse.save_links([link("b"), link("a"), other, link("a", author_id=BOB.id)])
+    warehouse.save_links([full])
+    assert warehouse.links(author_id=ANN.id, source=full.source) == [full, link("b")]
+    assert len(warehouse.links(author_id=ANN.id)) == 3
+    assert warehouse.links(author_id=ANN.id, source="https://example.org/other") == []
+
+
+def test_links_of_an_unknown_author_are_refused(warehouse):
+    with pytest.raises(UnknownAuthor):
+        warehouse.save_links([link("a"), link("b", author_id=Author.named("Stranger").id)])
+    assert warehouse.links(author_id=ANN.id) == []
+
+
+def test_status_counts_what_is_there(warehouse):
+    warehouse.record([draft("a"), draft("b", kind=Kind.NOTE), draft("c"), draft("d"), draft("a", text="new")])
+    warehouse.bury([draft("c").document_id], reason=TombstoneReason.GONE)
+    warehouse.bury([draft("d").document_id], reason=TombstoneReason.WITHDRAWN)
+    warehouse.save_links([link("a"), link("b", outcome=LinkOutcome.FAILED)])
+    warehouse.set_watermark("index", 3)
+    status = warehouse.status()
+    assert status.address
+    assert (status.authors, status.revisions, status.head, status.watermarks) == (2, 4, 7, {"index": 3})
+    assert status.documents == {"article": 1, "note": 1}
+    assert status.tombstones == {"gone": 1, "withdrawn": 1}
+    assert status.links == {"failed": 1, "stored": 1}
+
+
+# restoring
+
+
+def exported(source: Warehouse) -> list:
+    """Authors, documents, revisions, tombstones and links of a small warehouse."""
+    states = list(source.states(include_deleted=True))
+    numbers = [(state.document.id, number) for state in states for number in (1, 2)]
+    revisions = [revision for revision in (source.revision(*key) for key in numbers) if revision]
+    tombstones = [state.tombstone for state in states if state.tombstone]
+    return [*source.authors(), *(s.document for s in states), *revisions, *tombstones, *source.links(author_id=ANN.id)]
+
+
+@pytest.fixture
+def entries(tmp_path: Path) -> list:
+    source = SQLiteWarehouse(tmp_path / "source.sqlite")
+    source.save_author(ANN)
+    source.record([draft("a"), draft("b"), draft("a", text="second"), draft("c"), draft("d")])
+    source.bury([draft("b").document_id], reason=TombstoneReason.GONE, at=NOON)
+    source.bury([draft("c").document_id], reason=TombstoneReason.WITHDRAWN, at=NOON)
+    source.save_links([link("a"), link("b")])
+    found = exported(source)
+    source.close()
+    return found
+
+
+def test_a_restore_writes_entries_exactly_as_they_were(opener, entries):
+    warehouse = opener()
+    report = warehouse.restore(entries)
+    assert (report.written, report.present, report.refused) == (len(entries), 0, ())
+    assert exported(warehouse) == entries
+    assert log(warehouse)[-2:] == [(entry.document_id, None) for entry in entries if isinstance(entry, Tombstone)]
+
+
+def test_restoring_twice_changes_nothing(opener, entries):
+    warehouse = opener()
+    warehouse.restore(entries)
+    before = (exported(warehouse), warehouse.status())
+    report = warehouse.restore(entries)
+    assert (report.written, report.present, report.refused) == (0, len(entries), ())
+    assert (exported(warehouse), warehouse.status()) == before
+
+
+def test_a_restore_refuses_a_number_that_another_text_has_and_reads_on(warehouse, entries):
+    warehouse.record([draft("a", text="crawled here")])
+    report = warehouse.restore(entries)
+    assert len(report.refused) == 1
+    assert "taken by another text" in report.refused[0]
+    assert warehouse.revision(draft("a").document_id, 1).text == "crawled here"
+    assert warehouse.state([draft("a").document_id])[draft("a").document_id].revision.text == "second"
+
+
+def test_a_restore_never_brings_back_what_was_withdrawn_here(warehouse, entries):
+    identity = draft("a").document_id
+    warehouse.record([draft("a")])
+    warehouse.bury([identity], reason=TombstoneReason.WITHDRAWN)
+    report = warehouse.restore(entries)
+    assert [("withdrawn" in line, identity in line) for line in report.refused] == [(True, True)] * 2
+    assert warehouse.revision(identity, 2) is None
+
+
+def test_a_restore_refuses_what_hangs_in_the_air(opener, entries):
+    warehouse = opener()
+    report = warehouse.restore([entry for entry in entries if not isinstance(entry, Author)])
+    assert len(report.refused) == len(entries) - 1
+    assert report.written == 0
+
+
+def test_an_older_revision_restored_late_is_history_only(warehouse, entries):
+    first, second = [entry for entry in entries if getattr(entry, "document_id", "") == draft("a").document_id][:2]
+    document = next(entry for entry in entries if getattr(entry, "id", "") == draft("a").document_id)
+    warehouse.restore([document, second])
+    warehouse.restore([first])
+    assert warehouse.revision(first.document_id, 1) == first
+    assert log(warehouse) == [(first.document_id, 2)]
+
+
+def test_a_newer_revision_lifts_a_tombstone(warehouse, entries):
+    identity = draft("a").document_id
+    warehouse.record([draft("a")])
+    warehouse.bury([identity], reason=TombstoneReason.GONE)
+    warehouse.restore(entries)
+    assert warehouse.state([identity])[identity].live
+
+
+def test_a_restored_withdrawal_erases(warehouse):
+    identity = draft().document_id
+    warehouse.record([draft()])
+    warehouse.restore([Tombstone(document_id=identity, reason=TombstoneReason.WITHDRAWN, at=NOON)])
+    assert warehouse.revision(identity, 1) is None
+
+
+def test_a_restore_of_many_entries_reads_them_batch_by_batch(warehouse):
+    taken = []
+
+    def stream():
+        for number in range(450):
+            taken.append(number)
+            if number == 449:
+                assert warehouse.status().links == {"stored": 400}  # what came before is on the disk already
+            yield link(str(number))
+
+    assert warehouse.restore(stream()).written == 450
+
+
+# several at once
+
+
+def run_together(*jobs: Callable[[], object]) -> None:
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        for running in [pool.submit(job) for job in jobs]:
+            running.result()
+
+
+def test_threads_that_write_and_read_at_once_see_a_log_without_gaps_or_late_entries(opener, warehouse):
+    other = opener()
+    done = threading.Event()
+    read: list[int] = []
+
+    def write(through: Warehouse, name: str) -> None:
+        for number in range(12):
+            through.record([draft(f"{name}{number}"), draft("shared", text=f"{name} {number}")])
+
+    def follow() -> None:
+        while True:
+            last_look = done.is_set()
+            read.extend(change.sequence for change in warehouse.changes(after=read[-1] if read else 0, limit=5))
+            if last_look and read[-1] == warehouse.head():
+                return
+
+    def write_all() -> None:
+        run_together(*(lambda t=t, n=n: write(t, n) for t, n in ((warehouse, "x"), (warehouse, "y"), (other, "z"))))
+        done.set()
+
+    run_together(write_all, follow)
+    assert read == list(range(1, 12 * 3 * 2 + 1))
+    shared = draft("shared").document_id
+    assert [number for document, number in log(warehouse) if document == shared] == list(range(1, 37))
+
+
+def test_threads_that_save_one_author_keep_every_alias(opener, warehouse):
+    run_together(*(lambda n=n: opener().save_author(Author.named("Ann Lee", f"alias {n}")) for n in range(4)))
+    assert set(warehouse.find_author("Ann Lee").aliases) == {"annie", *(f"alias {n}" for n in range(4))}
+
+
+def test_datetimes_come_back_in_whole_milliseconds_and_utc(warehouse):
+    east = datetime(2025, 3, 1, 14, 0, 0, 123_456).astimezone()
+    warehouse.record([draft(published_at=east, fetched_at=east)])
+    kept = warehouse.revision(draft().document_id, 1)
+    assert kept.published_at == kept.fetched_at == east - timedelta(microseconds=456)
+    assert kept.published_at.utcoffset() == timedelta(0)
