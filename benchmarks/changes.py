@@ -34,8 +34,7 @@ def main() -> int:
         )
     small, large = rows[SIZES[0]], rows[SIZES[1]]
     edit, delete = large[1] / small[1], large[2] / small[2]
-    print(f"
-Medians of {ROUNDS} rounds; 20,000 against 76 documents: edit × {edit:.2f}, delete × {delete:.2f}.")
+    print(f"\nMedians of {ROUNDS} rounds; 20,000 against 76 documents: edit × {edit:.2f}, delete × {delete:.2f}.")
     return int(not (small[3] and large[3] and large[1] < 3 * small[1] and large[2] < 3 * small[2]))
 
 

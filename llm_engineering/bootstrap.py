@@ -98,7 +98,7 @@ def open_repositories(settings: "Settings", fetcher: Fetcher) -> Repositories:
     from llm_engineering.adapters.git import GitRepositories
 
     token = settings.github_token.get_secret_value() if settings.github_token else None
-    return GitRepositories(fetcher.check, github_token=token)
+    return GitRepositories(fetcher.addresses, github_token=token)
 
 
 def chunker_for(config: FeatureConfig, embedder: Embedder) -> Callable[[DocumentState], list[Chunk]]:

@@ -138,7 +138,7 @@ def register_schedule(settings: Settings, config: FeatureConfig, cron: str) -> b
     return True
 
 
-def _pipelines() -> dict[str, Callable[..., "PipelineRunResponse | None"]]:
+def _pipelines() -> dict[str, Any]:
     from pipelines.feature import feature_pipeline, import_pipeline, sync_pipeline
 
     return {"feature": feature_pipeline, "sync": sync_pipeline, "import": import_pipeline}

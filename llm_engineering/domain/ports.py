@@ -187,8 +187,8 @@ class Fetcher(Protocol):
         """Fetch one URL; with validators, conditionally. ``accept`` lists media types; any other is refused (empty: any)."""
         ...
 
-    def check(self, url: str) -> None:
-        """Raise :class:`FetchRefused` if that address may not be contacted (used for engines that connect themselves)."""
+    def addresses(self, url: str) -> Sequence[str]:
+        """The permitted IP addresses of a URL's host, for engines that connect themselves; else :class:`FetchRefused`."""
         ...
 
 

@@ -156,7 +156,7 @@ class _Sync:
         self._counts = dict.fromkeys(
             ("documents", "removed", "chunks", "embedded", "reused", "retired", "caught_up"), 0
         )
-        self._seconds: dict[str, float] = Field(default_factory=dict)
+        self._seconds: dict[str, float] = {}
 
     def timed(self, stage: str) -> _Timed:
         return _Timed(self._seconds, stage)
