@@ -194,7 +194,7 @@ class EdgePoints:
 
         with self._reading():
             hits = self._shard.facet(edge.FacetRequest(field, limit=self.count() + 1, exact=True)).hits
-        return {str(hit.value) for hit in hits}
+        return {str(hit.value) for hit in hits if hit.count}  # a value whose points are gone counts 0
 
     def _reading(self) -> "_EngineErrors":
         return _EngineErrors(f"The index in {self._folder} cannot be read")

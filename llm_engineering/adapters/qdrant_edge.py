@@ -1,6 +1,5 @@
 """The embedded index: Qdrant Edge in this process, read by many processes while one writes. No server to start."""
 
-import json
 import logging
 import threading
 import time
@@ -9,12 +8,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from llm_engineering.adapters.edge_shard import EdgePoints
+from llm_engineering.adapters.index_session import (
+    DocumentCount,
+    recipe_for_people,
+    require_same_recipe,
+    watermark_name,
+)
 from llm_engineering.adapters.qdrant_points import all_chunks, chunk_ids, known_vectors
 from llm_engineering.adapters.qdrant_search import search
-from llm_engineering.adapters.replicas import REBUILD, Lock, Replica, ReplicaFolder, ReplicaMeta
+from llm_engineering.adapters.replicas import Lock, Replica, ReplicaFolder, ReplicaMeta
 from llm_engineering.domain.config import IndexRecipe
 from llm_engineering.domain.entities import Hit, IndexedChunk, IndexQuery, IndexStatus
-from llm_engineering.domain.errors import IndexMismatch, StoreError, StoreUnavailable
+from llm_engineering.domain.errors import StoreError, StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -177,10 +182,10 @@ class EdgeWriter:
         self._tolerant = tolerant
         self._previous: _Loaded | None = None
         self._previous_is_known = False
-        self._had: dict[str, bool] = {}
-        """Documents touched in this session, and whether they had chunks before."""
         self._replica, self._lock, self._points = self._open(replica, lock)
         self._meta = self._replica.meta()
+        self._documents = DocumentCount(self._points, self._meta.documents)
+        self._marked = False
         self._open_for_writing = True
 
     @property
@@ -196,14 +201,15 @@ class EdgeWriter:
     def publish(self, chunks: Sequence[IndexedChunk]) -> None:
         """Insert or replace by chunk id; durable on return."""
         if chunks:
-            self._touch({indexed.chunk.document_id for indexed in chunks})
+            self._mark()
+            self._documents.touch({indexed.chunk.document_id for indexed in chunks})
             self._points.upsert(chunks)
 
     def retire(self, chunk_ids: Sequence[str]) -> None:
         """Remove chunks; unknown ids are passed over; durable on return."""
         if chunk_ids:
-            found = self._points.payloads(chunk_ids, fields=("document_id",))
-            self._touch({payload["document_id"] for payload in found.values()})
+            self._mark()
+            self._documents.touch_owners(chunk_ids)
             self._points.delete(chunk_ids)
 
     def chunk_ids(self, document_ids: Sequence[str]) -> dict[str, set[str]]:
@@ -225,11 +231,10 @@ class EdgeWriter:
 
     def commit(self) -> None:
         """Make this replica the one that readers use; the session ends with it."""
-        self._touch(set())
+        self._mark()
         self._points.settle()
-        documents = self._count_documents()
         generation = (self._current.meta().generation if self._current else 0) + 1
-        counts = {"chunks": self._points.count(), "documents": documents, "generation": generation}
+        counts = {"chunks": self._points.count(), "documents": self._documents.total(), "generation": generation}
         self.close()
         self._replica.write_meta(self._meta.model_copy(update=counts))
         self._folder.point_to(self._replica)
@@ -265,20 +270,13 @@ class EdgeWriter:
             raise StoreError(f"The new replica {fresh.folder} is held by another process", hint="Try again.")
         return self._open(fresh, fresh_lock)
 
-    def _touch(self, document_ids: set[str]) -> None:
-        """Before a write: mark the replica as being written, and remember which documents were here."""
+    def _mark(self) -> None:
+        """Before the first write: note that the replica is being written, for whoever finds it after a crash."""
         if not self._open_for_writing:
             raise StoreError("This writing session is over", hint="Begin another one with writer().")
-        if self._meta.documents is not None and not self._had:
+        if not self._marked:
+            self._marked = True
             self._replica.write_meta(self._meta.model_copy(update={"chunks": None, "documents": None}))
-        fresh = [id_ for id_ in document_ids if id_ not in self._had]
-        self._had |= {id_: bool(ids) for id_, ids in chunk_ids(self._points, fresh).items()}
-
-    def _count_documents(self) -> int:
-        if self._meta.documents is None:  # an earlier session was cut short
-            return len(self._points.distinct("document_id"))
-        has = chunk_ids(self._points, list(self._had))
-        return self._meta.documents + sum(bool(has[id_]) - had for id_, had in self._had.items())
 
     def _visible(self) -> "_Loaded | None":
         """The state that readers see, if its vectors are of the same model; loaded when first needed."""
@@ -333,21 +331,3 @@ class _Loaded:
         if last:
             self.points.close()
             self._lock.release()
-
-
-def watermark_name(id_: str) -> str:
-    """Name under which a warehouse keeps how far the state of that id has come."""
-    return f"index:{id_}"
-
-
-def recipe_for_people(recipe: IndexRecipe) -> dict[str, str]:
-    """The parts of a recipe as text."""
-    parts = recipe.model_dump(mode="json")
-    return {name: part if isinstance(part, str) else json.dumps(part) for name, part in parts.items()}
-
-
-def require_same_recipe(built_with: IndexRecipe, asked: IndexRecipe, *, address: str) -> None:
-    """:class:`IndexMismatch` if an index built with the one cannot be continued with the other."""
-    differences = built_with.differences(asked)
-    if differences:
-        raise IndexMismatch(f"The index at {address} was built with another {', '.join(differences)}", hint=REBUILD)

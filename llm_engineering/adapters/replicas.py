@@ -28,13 +28,12 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from llm_engineering.adapters.edge_shard import require_space, unusable_folder
+from llm_engineering.adapters.index_session import REBUILD, RUN_FIRST
 from llm_engineering.adapters.sparse_files import copy_folder, replace_file, sync_folder
 from llm_engineering.domain.config import IndexRecipe
 from llm_engineering.domain.entities import Frozen
 from llm_engineering.domain.errors import IndexMissing, StoreError, StoreLocked
 
-RUN_FIRST = "Run the feature pipeline first: poe run-feature-pipeline"
-REBUILD = "Build it anew from the warehouse: poe run-sync-pipeline --rebuild"
 _POLL = 0.02
 _OURS = re.compile(r"(unfinished-)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """Names of replica folders; anything else in the folder is none of our business."""
