@@ -29,7 +29,7 @@ class ExportItem(Frozen):
 
     url: str | None
     path: str
-    """Inside the archive; for a row of a table with its line, such as ``Shares.csv#12``."""
+    """Inside the archive; for a row of a table with its date, such as ``Shares.csv#2024-05-14 07:21:09``."""
     title: str
     text: str
     """Markdown."""
@@ -134,9 +134,8 @@ def _medium_post(name: str, content: bytes) -> ExportItem | ExportProblem:
     canonical = _first(root, "p-canonical")
     title = plain_text(heading) if heading is not None else (root.findtext(".//title") or "").strip()
     own_title = _first(body, "graf--title") is not None
-    for repeated in body.xpath(".//*[contains(@class, 'graf--title') or contains(@class, 'section-divider')]"):
-        if repeated.getparent() is not None and not list(repeated.iter("p", "pre", "ul", "ol")):
-            repeated.drop_tree()
+    for repeated in body.xpath(".//*[contains(@class, 'graf--title')]"):
+        repeated.drop_tree()
     text = to_markdown(body, base_url="https://medium.com/")
     subtitle = _first(root, "p-summary")
     metadata = {"subtitle": plain_text(subtitle)} if subtitle is not None and plain_text(subtitle) else {}
@@ -226,7 +225,9 @@ def _linkedin(archive: ExportFiles) -> Iterator[ExportItem | ExportProblem]:
         for name in (name for name in archive.names if PurePosixPath(name).name == table):
             try:
                 for line, row in _rows(archive, name, escape="\\" if table == "Comments.csv" else None):
-                    yield read(f"{name}#{line}", row)
+                    yield read(
+                        f"{name}#{row.get('Date') or line}", row
+                    )  # lines move from export to export, dates don't
             except Unreadable as error:
                 yield ExportProblem(path=name, reason=str(error))
     yield from _each(archive, [name for name in archive.names if _LINKEDIN_ARTICLE.search(name)], _linkedin_article)

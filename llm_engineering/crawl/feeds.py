@@ -15,6 +15,7 @@ from llm_engineering.crawl.extract import decode, read_page
 from llm_engineering.crawl.frontmatter import parse_date
 from llm_engineering.crawl.html_tree import absolute, parse_html
 from llm_engineering.crawl.markdown import fragment_to_markdown, plain_text
+from llm_engineering.crawl.particulars import folded
 from llm_engineering.domain.entities import Frozen
 from llm_engineering.domain.errors import SourceError
 
@@ -132,6 +133,9 @@ def _xml_feed(text: str, url: str) -> Feed:
 
 def _xml_entry(entry: Any, feed: Any, url: str) -> FeedEntry:  # noqa: ANN401  # feedparser's dictionaries are untyped
     link = entry.get("feedburner_origlink") or entry.get("link") or ""
+    link = link or next(
+        (one["href"] for one in entry.get("links", ()) if one.get("rel") == "self" and one.get("href")), ""
+    )
     if not link and str(entry.get("id", "")).startswith(("http://", "https://")) and entry.get("guidislink", True):
         link = entry["id"]
     address = absolute(link.strip(), feed.get("title_detail", {}).get("base") or url) if link else None
@@ -202,10 +206,10 @@ def _json_author(item: dict[str, Any]) -> str | None:
     return ", ".join(names) or None
 
 
-def _entry(*, text: str, markup: str, **particulars: Any) -> FeedEntry:  # noqa: ANN401  # fields of FeedEntry
+def _entry(*, text: str, markup: str, summary: str, **particulars: Any) -> FeedEntry:  # noqa: ANN401  # fields of FeedEntry
     text = _TRAILER.sub("", text).strip()
-    complete = bool(text) and not _CUT_SHORT.search(text) and not _MORE_LINK.search(markup)
-    return FeedEntry(text=text, complete=complete, **particulars)
+    cut_short = _CUT_SHORT.search(text) or _MORE_LINK.search(markup) or folded(text) == folded(summary)
+    return FeedEntry(text=text, summary=summary, complete=bool(text) and not cut_short, **particulars)
 
 
 def _feed(entries: Iterable[FeedEntry], *, language: object, **particulars: Any) -> Feed:  # noqa: ANN401  # fields of Feed

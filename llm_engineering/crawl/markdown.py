@@ -31,7 +31,9 @@ def to_markdown(root: Element, *, base_url: str | None = None) -> str:
 
     Links are made absolute with ``base_url``. Images, scripts and forms' controls are left out.
     """
-    return "\n\n".join(_Renderer(base_url).blocks(root))
+    blocks = _Renderer(base_url).blocks(root)
+    said = [index for index, block in enumerate(blocks) if block != "---"]  # one divides only what stands around it
+    return "\n\n".join(blocks[said[0] : said[-1] + 1]) if said else ""
 
 
 def plain_text(element: Element) -> str:
@@ -180,7 +182,8 @@ class _Renderer:
         if not self._marks or not label or not href or href.startswith("#"):
             return inner
         target = absolute(href, self._base_url)
-        if target is None or target in (label, label + "/") or _BREAK in label:
+        inner = inner.replace(_BREAK, " ")
+        if target is None or target in (label, label + "/"):
             return inner
         target = target.replace(" ", "%20")
         if target.count("(") != target.count(")"):

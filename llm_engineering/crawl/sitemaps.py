@@ -97,15 +97,14 @@ def _name(tag: object) -> str:
 
 # Addresses that list, sort or ask instead of telling. Each rule: where in the address, pattern, what it is.
 _LISTINGS = (
-    ("path", r"/(tags?|topics?|labels?|keywords?|schlagwort|etiqueta)(/|\.html?$|$)", "tag"),
-    ("path", r"/tags?[-_/][^/]+\.html?$", "tag"),
-    ("path", r"/(categor(y|ies)|categoria|kategorien?|rubrik|sections?)(/|\.html?$|$)", "category"),
+    ("path", r"/(tags?|labels?|schlagwort|etiqueta)(/|\.html?$|$)", "tag"),
+    ("path", r"/(categor(y|ies)|categoria|kategorien?|rubrik)(/|\.html?$|$)", "category"),
     ("path", r"/(archives?|archiv)(\.html?|\.php|/)?$", "archive"),
     ("path", r"/archives?/\d{4}(/\d{1,2}){0,2}/?$", "archive"),
     ("path", r"/\d{4}(/(0?[1-9]|1[0-2])(/([0-2]?\d|3[01]))?)?/?$", "archive"),
-    ("path", r"/(authors?|users?|autor)(/[^/]+)?/?$", "author"),
+    ("path", r"/(authors?|autor)(/[^/]+)?/?$", "author"),
     ("path", r"/author/", "author"),
-    ("path", r"/(search|suche|find)(/|\.html?|\.php|$)", "search"),
+    ("path", r"/(search|suche)(/|\.html?|\.php|$)", "search"),
     (
         "path",
         r"/(log-?in|log-?out|sign-?in|sign-?up|register|account|wp-login\.php|wp-admin|admin|cart|checkout)(/|\.\w+$|$)",
@@ -114,8 +113,8 @@ _LISTINGS = (
     ("path", r"/(feeds?|rss|atom)(/|$)", "feed"),
     ("path", r"\.(atom|rss|rdf)(\.xml)?$|/(feed|rss|atom|index)\.(xml|json)$|\.atom\.xml$|\.rss\.xml$", "feed"),
     ("path", r"/(sitemap|robots)[^/]*\.(xml|txt|gz|html?)$", "sitemap"),
-    ("path", r"/(page|seite|p)/?\d+/?$|/(index|page)-?\d+\.html?$", "pagination"),
-    ("path", r"/(amp|print|embed|trackback|wp-json|xmlrpc\.php|cdn-cgi)(/|$)", "variant"),
+    ("path", r"/(page|seite)/?\d+/?$|/(index|page)-?\d+\.html?$", "pagination"),
+    ("path", r"/(amp|embed|trackback)/?$|/(wp-json|xmlrpc\.php|cdn-cgi)(/|$)", "variant"),
     (
         "path",
         r"\.(jpe?g|png|gif|svg|webp|avif|ico|bmp|tiff?|mp[34]|m4[av]|ogg|wav|webm|mov|avi|pdf|zip|gz|tgz|bz2|xz|7z|rar|tar|"
