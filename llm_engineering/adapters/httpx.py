@@ -76,17 +76,25 @@ class HttpxFetcher:
 
         self._config = config
         self._token = github_token
-        self.guard = NetworkGuard(allow_private, resolver=resolver)
+        self._guard = NetworkGuard(allow_private, resolver=resolver)
+        self._public_guard = NetworkGuard(resolver=resolver)
         self._pacer = Pacer(clock=clock, sleep=sleep)
         self._robots = Robots(self._robots_text, user_agent=config.user_agent, clock=clock)
         self._deadline = Deadline(clock)
-        self._client = httpx.Client(
-            transport=GuardedTransport(self.guard, deadline=self._deadline, tls=tls),
-            timeout=config.timeout,
-            trust_env=False,
-            headers={"User-Agent": config.user_agent, "Accept-Encoding": ACCEPT_ENCODING},
-        )
-        self._client.cookies.jar.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
+        tls = tls or httpx.create_ssl_context()
+
+        def client(guard: NetworkGuard) -> httpx.Client:
+            opened = httpx.Client(
+                transport=GuardedTransport(guard, deadline=self._deadline, tls=tls),
+                timeout=config.timeout,
+                trust_env=False,
+                headers={"User-Agent": config.user_agent, "Accept-Encoding": ACCEPT_ENCODING},
+            )
+            opened.cookies.jar.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
+            return opened
+
+        self._client = client(self._guard)
+        self._public_client = client(self._public_guard)
 
     def __enter__(self) -> Self:
         return self
@@ -99,6 +107,7 @@ class HttpxFetcher:
     def close(self) -> None:
         """Close every connection."""
         self._client.close()
+        self._public_client.close()
 
     def fetch(
         self,
@@ -111,9 +120,25 @@ class HttpxFetcher:
         """See the port. ``content`` is empty unless the status is 2xx."""
         return self._follow(url, _Wanted(etag, last_modified, accept, self._config.max_bytes), self._polite)
 
-    def fetch_part(self, url: str) -> Fetched:
-        """A script or style of a page that is being rendered: the same rules, but a page and its parts are one turn."""
-        return self._follow(url, _Wanted(limit=self._config.max_bytes), self._unpaced)
+    def fetch_part(self, url: str, *, page: str) -> Fetched:
+        """A script or style of a page that is being rendered: the same rules, but a page and its parts are one turn.
+
+        ``allow_private`` counts for the site of ``page`` alone: scripts of strangers must not read the intranet.
+        """
+        home = parse_target(page).origin
+
+        def ask(target: Target, wanted: _Wanted) -> _Answer:
+            client = self._client
+            if target.origin != home:
+                self._public_guard.addresses(target.host, target.port)
+                client = self._public_client
+            self._robots.delay(target)
+            try:
+                return self._ask(target, wanted, client)
+            except _Busy as busy:
+                raise busy.failure from None
+
+        return self._follow(url, _Wanted(limit=self._config.max_bytes), ask)
 
     def check(self, url: str) -> None:
         """See the port."""
@@ -122,7 +147,7 @@ class HttpxFetcher:
     def addresses(self, url: str) -> list[str]:
         """The permitted addresses of a URL's host, for engines that connect themselves. Errors as :meth:`check`."""
         target = parse_target(url)
-        return self.guard.addresses(target.host, target.port)
+        return self._guard.addresses(target.host, target.port)
 
     def _follow(self, url: str, wanted: _Wanted, ask: Callable[[Target, _Wanted], _Answer]) -> Fetched:
         target = parse_target(url)
@@ -158,13 +183,6 @@ class HttpxFetcher:
             )  # fmt: skip
         return self._persistent(target, wanted, max(pause, self._config.delay))
 
-    def _unpaced(self, target: Target, wanted: _Wanted) -> _Answer:
-        self._robots.delay(target)
-        try:
-            return self._ask(target, wanted)
-        except _Busy as busy:
-            raise busy.failure from None
-
     def _robots_text(self, url: str) -> str:
         page = self._follow(
             url,
@@ -180,7 +198,7 @@ class HttpxFetcher:
         for attempt in range(self._config.retries + 1):
             try:
                 with self._pacer.turn(target.host, pause, longest=self._config.max_delay):
-                    return self._ask(target, wanted)
+                    return self._ask(target, wanted, self._client)
             except _Busy as busy:
                 failure, wait = busy.failure, busy.retry_after
             except FetchFailed as error:
@@ -192,14 +210,14 @@ class HttpxFetcher:
             self._pacer.postpone(target.host, wait)
         raise failure
 
-    def _ask(self, target: Target, wanted: _Wanted) -> _Answer:
+    def _ask(self, target: Target, wanted: _Wanted, client: "httpx.Client") -> _Answer:
         """One request, one answer, within the time for both."""
         from llm_engineering.adapters.http_transport import ENGINE_ERRORS, as_fetch_error
 
         try:
-            request = self._client.build_request("GET", target.url, headers=self._headers(target, wanted))
+            request = client.build_request("GET", target.url, headers=self._headers(target, wanted))
             with self._deadline.within(self._config.timeout):
-                response = self._client.send(request, stream=True)
+                response = client.send(request, stream=True)
                 try:
                     return self._read(target, wanted, response)
                 finally:

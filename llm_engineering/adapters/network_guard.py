@@ -135,10 +135,6 @@ class NetworkGuard:
                     )
         return found
 
-    def only_by_exception(self, host: str, port: int) -> bool:
-        """Whether a host may be contacted but is not public. Errors as :meth:`addresses`."""
-        return not all(is_public(address) for address in self.addresses(host, port))
-
     def _excepted_host(self, host: str, port: int) -> bool:
         name = host.rstrip(".")
         return (name, None) in self._hosts or (name, port) in self._hosts

@@ -121,7 +121,6 @@ def test_one_private_address_among_public_ones_is_enough_to_refuse_a_name(addres
 def test_a_public_name_keeps_all_its_addresses():
     guard = NetworkGuard(resolver=lambda host, port: ["1.1.1.1", "2606:4700::1111", "1.1.1.1"])
     assert guard.addresses("example.org", 443) == ["1.1.1.1", "2606:4700::1111"]
-    assert not guard.only_by_exception("example.org", 443)
 
 
 @pytest.mark.parametrize("found", [[], socket.gaierror(-2, "Name or service not known")])
@@ -161,7 +160,6 @@ def test_exceptions_are_as_narrow_as_they_are_written(entry, host, port, allowed
     guard = NetworkGuard([entry], resolver=lambda host, port: ["10.0.0.7"])
     if allowed:
         assert guard.addresses(host, port) == ["10.0.0.7"]
-        assert guard.only_by_exception(host, port)
     else:
         with pytest.raises(FetchRefused):
             guard.addresses(host, port)
