@@ -132,13 +132,14 @@ def _xml_feed(text: str, url: str) -> Feed:
 
 
 def _xml_entry(entry: Any, feed: Any, url: str) -> FeedEntry:  # noqa: ANN401  # feedparser's dictionaries are untyped
-    link = entry.get("feedburner_origlink") or entry.get("link") or ""
-    link = link or next(
-        (one["href"] for one in entry.get("links", ()) if one.get("rel") == "self" and one.get("href")), ""
-    )
-    if not link and str(entry.get("id", "")).startswith(("http://", "https://")) and entry.get("guidislink", True):
-        link = entry["id"]
-    address = absolute(link.strip(), feed.get("title_detail", {}).get("base") or url) if link else None
+    own = [link.get("href") for link in entry.get("links", ()) if link.get("rel") == "self"]
+    candidates = [
+        entry.get("feedburner_origlink"),
+        entry.get("link"),
+        *own,
+        entry.get("id") if entry.get("guidislink", True) else "",
+    ]
+    address = _address(candidates, feed.get("title_detail", {}).get("base") or url)
     content = max(entry.get("content", ()), key=lambda part: len(part.get("value", "")), default=None)
     text, markup = "", ""
     if content is not None:
@@ -181,10 +182,7 @@ def _json_feed(text: str, url: str) -> Feed:
 
 
 def _json_entry(item: dict[str, Any], feed: dict[str, Any], url: str) -> FeedEntry:
-    link = str(item.get("url") or "")
-    if not link and str(item.get("id", "")).startswith(("http://", "https://")):
-        link = str(item["id"])
-    address = absolute(link, url) if link else None
+    address = _address([item.get("url"), item.get("id")], url)
     markup = str(item.get("content_html") or "")
     text = (
         fragment_to_markdown(markup, base_url=address or url) if markup else str(item.get("content_text") or "").strip()
@@ -210,6 +208,16 @@ def _entry(*, text: str, markup: str, summary: str, **particulars: Any) -> FeedE
     text = _TRAILER.sub("", text).strip()
     cut_short = _CUT_SHORT.search(text) or _MORE_LINK.search(markup) or folded(text) == folded(summary)
     return FeedEntry(text=text, summary=summary, complete=bool(text) and not cut_short, **particulars)
+
+
+def _address(candidates: Iterable[object], base_url: str) -> str | None:
+    """The first of them that is a web address; an id such as ``urn:uuid:…`` or ``17`` is none."""
+    for candidate in candidates:
+        text = str(candidate or "").strip()
+        target = absolute(text, base_url) if re.search(r"[/.?]", text) else None
+        if target and target.startswith(("http://", "https://")):
+            return target
+    return None
 
 
 def _feed(entries: Iterable[FeedEntry], *, language: object, **particulars: Any) -> Feed:  # noqa: ANN401  # fields of Feed
