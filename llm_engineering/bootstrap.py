@@ -55,6 +55,13 @@ def open_index(settings: "Settings", *, url: str | None = None) -> Iterator[Inde
         index.close()
 
 
+def copy_index(source: Index, target: Index) -> int:
+    """Fill ``target`` anew with everything visible in ``source``, vectors included; returns the number of chunks."""
+    from llm_engineering.adapters.index_copy import copy_index as copy
+
+    return copy(source, target)
+
+
 def open_embedder(settings: "Settings", config: EmbeddingConfig) -> Embedder:
     """The embedder named by ``EMBEDDING_MODEL`` with the numeric backend of the configuration."""
     from llm_engineering.adapters.sentence_transformers import open_embedder as open_model
@@ -84,9 +91,9 @@ def open_fetcher(settings: "Settings", config: CrawlConfig) -> Iterator[Fetcher]
 @contextmanager
 def open_browser(settings: "Settings", config: CrawlConfig) -> Iterator[Fetcher]:
     """Pages rendered by Chromium; :class:`MissingExtra` without the extra ``browser``."""
-    from llm_engineering.adapters.playwright import BrowserFetcher
+    from llm_engineering.adapters.playwright import PlaywrightFetcher
 
-    fetcher = BrowserFetcher(config, allow_private=settings.private_hosts)
+    fetcher = PlaywrightFetcher(config, allow_private=settings.private_hosts)
     try:
         yield fetcher
     finally:

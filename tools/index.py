@@ -51,9 +51,10 @@ def copy(
         bootstrap.open_index(settings, url=origin) as old,
         bootstrap.open_index(settings, url=to) as new,
     ):
-        count = bootstrap.copy_index(old, new)
-        before, after = old.status().watermark_name, new.status().watermark_name
+        before = old.status().watermark_name
         mark = warehouse.watermark(before) if before else None
+        count = bootstrap.copy_index(old, new)
+        after = new.status().watermark_name
         if after and mark is not None:
             warehouse.set_watermark(after, mark)
     sys.stdout.write(f"{count} chunks copied from {origin} to {to}\n")

@@ -69,7 +69,7 @@ def bury_departed(
 
 
 def _held_elsewhere(warehouse: Warehouse, departures: Sequence[Departure]) -> set[str]:
-    """Documents to which a link leads that is not departing itself."""
+    """Documents to which a link leads that is not departing itself, nor answered 404 the last time."""
     departing = {(one.link.author_id, one.link.source, one.link.url) for one in departures}
     documents = {one.document for one in departures}
     return {
@@ -77,7 +77,7 @@ def _held_elsewhere(warehouse: Warehouse, departures: Sequence[Departure]) -> se
         for author in {one.link.author_id for one in departures}
         for link in warehouse.links(author_id=author)
         if link.document_id in documents
-        and link.outcome is not LinkOutcome.GONE
+        and link.outcome not in (LinkOutcome.GONE, LinkOutcome.MISSING)
         and (link.author_id, link.source, link.url) not in departing
     }
 
