@@ -1,7 +1,7 @@
 """The server behind the MongoDB warehouse: connection, collections and indexes, transactions, its errors in our words."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 from urllib.parse import unquote_plus, urlsplit
 
@@ -56,11 +56,14 @@ class MongoServer:
         self._closed = False
         try:
             self._client: MongoClient[dict[str, Any]] = MongoClient(
-                url, tz_aware=True, serverSelectionTimeoutMS=wait, connectTimeoutMS=wait, appname="llm-twin"
+                url, tz_aware=True, serverSelectionTimeoutMS=wait, connectTimeoutMS=wait, connect=False
             )
-            self._database = self._client.get_default_database(
-                default=database, read_concern=ReadConcern("majority"), write_concern=WriteConcern("majority")
-            )
+            with ExitStack() as undo:
+                undo.callback(self._client.close)
+                self._database = self._client.get_default_database(
+                    default=database, read_concern=ReadConcern("majority"), write_concern=WriteConcern("majority")
+                )
+                undo.pop_all()
         except (ConfigurationError, InvalidURI, InvalidName, ValueError, TypeError):
             # from None: the engine's message may repeat parts of the address, and with them the password
             raise UsageError(

@@ -5,10 +5,12 @@ one at a time. While one is open, every other session's command waits; an abort,
 """
 
 import itertools
+import socket
 import socketserver
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -25,6 +27,7 @@ _OP_REPLY, _OP_QUERY, _OP_MSG = 1, 2004, 2013
 _MORE_TO_COME = 2
 _NAIVE = CodecOptions(tz_aware=False)  # mongomock compares naive datetimes
 _NEVER_WAIT = {"hello", "ismaster", "isMaster", "ping", "buildInfo", "endSessions", "killCursors"}
+_LARGEST = 16 * 1024 * 1024
 _ELECTION = ObjectId()
 
 
@@ -81,8 +84,15 @@ class MongoWireServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Go down: no new connection is taken, and every open one is cut."""
         self._tcp.shutdown()
         self._tcp.server_close()
+        for connection in list(self._tcp.connections):
+            with suppress(OSError):  # it may just have ended by itself
+                connection.shutdown(socket.SHUT_RDWR)
 
     def fail_next(self, command: str, code: int, *labels: str, after: bool = False) -> None:
         """Refuse the next command of that name; with ``after`` it is carried out, and only its answer is lost."""
@@ -96,19 +106,28 @@ class MongoWireServer:
                 return {**self._unhurried(name, message), "ok": 1.0}
             with self._turn:
                 self._take_turn(message, connection)
-                failure = self._failure(name)
-                if failure and not failure.after:
-                    raise Refusal(failure.code, "prepared failure", *failure.labels)
-                self.commands.append(name)
-                reply = self._carry_out(name, message)
-                if failure:
-                    raise Refusal(failure.code, "prepared failure", *failure.labels)
-                return {**reply, "ok": 1.0}
+                try:
+                    return {**self._in_turn(name, message), "ok": 1.0}
+                except Exception:
+                    self._end_transaction(commit=False)  # as a real server does after any error
+                    raise
         except Refusal as refusal:
             labels = {"errorLabels": list(refusal.labels)} if refusal.labels else {}
             return {"ok": 0.0, "code": refusal.code, "codeName": "Refused", "errmsg": str(refusal), **labels}
         except Exception as error:  # noqa: BLE001  # a server answers whatever goes wrong
             return {"ok": 0.0, "code": 2, "codeName": "BadValue", "errmsg": f"{type(error).__name__}: {error}"}
+
+    def _in_turn(self, name: str, message: Command) -> Reply:
+        failure = self._failure(name)
+        if failure and not failure.after:
+            raise Refusal(failure.code, "prepared failure", *failure.labels)
+        self.commands.append(name)
+        reply = self._carry_out(name, message)
+        if failure:
+            raise Refusal(failure.code, "prepared failure", *failure.labels)
+        if "writeErrors" in reply:
+            self._end_transaction(commit=False)
+        return reply
 
     # transactions
 
@@ -116,7 +135,8 @@ class MongoWireServer:
         """Wait until no other session's transaction is open; open this one's if it asks for it."""
         key = _transaction_key(message)
         while self._transaction is not None and self._transaction.key != key:
-            self._turn.wait()
+            if not self._turn.wait(timeout=20):
+                raise Refusal(50, "another transaction has been open for twenty seconds")
         if message.get("startTransaction"):
             if self._replica_set is None:
                 raise Refusal(20, "Transaction numbers are only allowed on a replica set member or mongos")
@@ -178,7 +198,7 @@ class MongoWireServer:
             "helloOk": True,
             "ismaster": True,
             "isWritablePrimary": True,
-            "maxBsonObjectSize": 16 * 1024 * 1024,
+            "maxBsonObjectSize": _LARGEST,
             "maxMessageSizeBytes": 48_000_000,
             "maxWriteBatchSize": 100_000,
             "localTime": datetime.now(UTC),
@@ -224,6 +244,8 @@ class MongoWireServer:
         collection = self._collection(message)
 
         def insert(row: Command) -> int:
+            if len(bson.encode(row)) > _LARGEST:
+                raise mongomock.WriteError("BSONObj size is invalid", code=10334)
             collection.insert_one(row)
             self._remember_new(collection, row["_id"])
             return 1
@@ -315,8 +337,8 @@ def _each(message: Command, steps: str, carry_out: Callable[[Command], int]) -> 
         try:
             count += carry_out(step)
         except mongomock.WriteError as error:
-            duplicate = isinstance(error, mongomock.DuplicateKeyError)
-            errors.append({"index": index, "code": 11000 if duplicate else 2, "errmsg": str(error)})
+            code = 11000 if isinstance(error, mongomock.DuplicateKeyError) else error.code or 2
+            errors.append({"index": index, "code": code, "errmsg": str(error)})
             if message.get("ordered", True):
                 break
     return {"n": count, **({"writeErrors": errors} if errors else {})}
@@ -335,6 +357,10 @@ class _Listener(socketserver.ThreadingTCPServer):
     answer: Callable[[Command, int], Reply]
     gone: Callable[[int], None]
 
+    def __init__(self, address: tuple[str, int], handler: type[socketserver.BaseRequestHandler]) -> None:
+        super().__init__(address, handler)
+        self.connections: set[socket.socket] = set()
+
 
 class _Connection(socketserver.BaseRequestHandler):
     """Frames in, frames out: the wire protocol, nothing of MongoDB's meaning."""
@@ -342,6 +368,7 @@ class _Connection(socketserver.BaseRequestHandler):
     server: _Listener
 
     def handle(self) -> None:
+        self.server.connections.add(self.request)
         try:
             for request, operation, body in self._frames():
                 if operation == _OP_QUERY:  # a client's very first greeting
@@ -353,9 +380,10 @@ class _Connection(socketserver.BaseRequestHandler):
                 reply = self.server.answer(_read_message(body), id(self))
                 if not flags & _MORE_TO_COME:
                     self._send(struct.pack("<I", 0) + b"\0" + bson.encode(reply), request, _OP_MSG)
-        except ConnectionError:
+        except OSError:  # the client is gone, or this server is
             return
         finally:
+            self.server.connections.discard(self.request)
             self.server.gone(id(self))
 
     def _frames(self) -> Iterator[tuple[int, int, bytes]]:
