@@ -61,6 +61,15 @@ class ModelFolder:
         ]
         return {file.relative_to(self.path).as_posix(): _sha256(file) for file in files}
 
+    @property
+    def network_digests(self) -> dict[str, str]:
+        """Those of the weights and the architecture alone: what a conversion of the network depends on."""
+        return {
+            name: digest
+            for name, digest in self.digests.items()
+            if name == "config.json" or name.endswith((".safetensors", ".bin"))
+        }
+
     def prompts(self, config: EmbeddingConfig) -> tuple[str, str]:
         """Prefixes for queries and passages: the configured ones, or else those that the model asks for."""
         own = {
@@ -181,6 +190,13 @@ class Tokens:
     def cut(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids with the special ones, cut at the model's limit."""
         return [encoding.ids for encoding in self._cutting.encode_batch_fast([encodable(text) for text in texts])]
+
+
+def loading_errors() -> tuple[type[Exception], ...]:
+    """What the libraries raise for a folder that they cannot load."""
+    from safetensors import SafetensorError
+
+    return (OSError, ValueError, RuntimeError, KeyError, ImportError, AttributeError, SafetensorError)
 
 
 def encodable(text: str) -> str:

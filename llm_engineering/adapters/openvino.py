@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llm_engineering.adapters.model_folder import ModelFolder, PlainEncoder, Tokens
+from llm_engineering.adapters.model_folder import ModelFolder, PlainEncoder, Tokens, loading_errors
 from llm_engineering.domain.config import EmbeddingConfig
 from llm_engineering.domain.errors import EmbeddingError
 
@@ -165,7 +165,7 @@ def _load_or_convert(folder: ModelFolder, plain: PlainEncoder, core: Any, cache:
 
 
 def _conversion_key(folder: ModelFolder, plain: PlainEncoder) -> str:
-    identity = json.dumps([folder.digests, plain.pooling, openvino_version(), 1], sort_keys=True)
+    identity = json.dumps([folder.network_digests, plain.pooling, openvino_version(), 1], sort_keys=True)
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
@@ -238,7 +238,7 @@ def _convert(folder: ModelFolder, plain: PlainEncoder) -> Any:  # noqa: ANN401
             # The tracer warns of constants; the result is compared with the original before it is ever chosen.
             warnings.simplefilter("ignore")
             return openvino.convert_model(Sentence(), example_input=example)
-    except (OSError, RuntimeError, ValueError) as error:
+    except loading_errors() as error:
         raise EmbeddingError(
             f"OpenVINO could not convert {folder.path.name}: {error}", hint="Set embedding.backend to float32."
         ) from error

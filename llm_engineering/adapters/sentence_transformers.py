@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from llm_engineering.adapters.backend_choice import Encoder, Vectors, fastest, unit
-from llm_engineering.adapters.model_folder import ModelFolder, Tokens, encodable, find_model
+from llm_engineering.adapters.model_folder import ModelFolder, Tokens, encodable, find_model, loading_errors
 from llm_engineering.adapters.openvino import OpenVinoEncoder, quiet_transformers
 from llm_engineering.domain.config import EmbeddingConfig
 from llm_engineering.domain.errors import EmbeddingError
@@ -85,7 +85,7 @@ class TorchEncoder:
                 self._model = SentenceTransformer(
                     str(folder.path), local_files_only=True, model_kwargs={"dtype": dtype}, trust_remote_code=False
                 )
-        except (OSError, ValueError, RuntimeError, KeyError, ImportError, AttributeError) as error:
+        except loading_errors() as error:
             raise EmbeddingError(
                 f"The embedding model in {folder.path} cannot be loaded: {error}",
                 hint="Fetch or save the model again, or choose another EMBEDDING_MODEL.",
