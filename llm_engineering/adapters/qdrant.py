@@ -65,7 +65,8 @@ class QdrantServerIndex:
         writer: ServerWriter | None = None
         try:
             self._remove_all_but(visible)
-            writer = ServerWriter(self, self._create(recipe) if replaced else visible, replaced=replaced)
+            written = self._create(recipe) if replaced else visible
+            writer = ServerWriter(self, written, recipe, replaced=replaced)
             yield writer
         finally:
             if writer is None or not writer.replaced_is_gone:
@@ -185,9 +186,15 @@ class ServerWriter:
     """:class:`~llm_engineering.domain.ports.IndexWriter` on a server's collection, which is visible unless it is a rebuild."""
 
     def __init__(
-        self, index: QdrantServerIndex, collection: ServerCollection, *, replaced: ServerCollection | None
+        self,
+        index: QdrantServerIndex,
+        collection: ServerCollection,
+        recipe: IndexRecipe,
+        *,
+        replaced: ServerCollection | None,
     ) -> None:
         self._index = index
+        self._recipe = recipe
         self._collection = collection
         self._replaced = replaced
         self._documents = DocumentCount(collection.points, collection.documents)
@@ -239,7 +246,7 @@ class ServerWriter:
         """Record the counts; after a rebuild switch the alias. The session ends with it."""
         self._mark()
         self._over = True
-        self._collection.finish(documents=self._documents.total())
+        self._collection.finish(self._recipe, documents=self._documents.total())
         if self._replaced is not None:
             self._index.switch_to(self._collection, replaced=self._replaced)
             self.replaced_is_gone = True

@@ -41,10 +41,10 @@ class EdgeIndex:
         """Begin writing beside the visible state; see the port."""
         with self._folder.writing():
             current = self._current_to_write_beside(recipe, rebuild=rebuild)
-            self._move_on()
+            self._move_on(current)
             replica, lock = self._standby(recipe, current=current, rebuild=rebuild)
             try:
-                writer = EdgeWriter(self._folder, replica, lock, current=current, tolerant=rebuild)
+                writer = EdgeWriter(self._folder, replica, lock, recipe, current=current, tolerant=rebuild)
             except BaseException:
                 lock.release()
                 raise
@@ -120,10 +120,9 @@ class EdgeIndex:
             self._loaded.hold()
             return self._loaded
 
-    def _move_on(self) -> None:
+    def _move_on(self, current: Replica | None) -> None:
         """Let go of an older state, so that a writer of this process does not wait for its own reader."""
         with self._loading:
-            current = self._folder.current()
             if self._loaded is not None and (current is None or self._loaded.id != current.id):
                 loaded, self._loaded = self._loaded, None
                 loaded.let_go()
@@ -175,9 +174,17 @@ class EdgeWriter:
     """:class:`~llm_engineering.domain.ports.IndexWriter` on a replica that no reader has loaded."""
 
     def __init__(
-        self, folder: ReplicaFolder, replica: Replica, lock: Lock, *, current: Replica | None, tolerant: bool
+        self,
+        folder: ReplicaFolder,
+        replica: Replica,
+        lock: Lock,
+        recipe: IndexRecipe,
+        *,
+        current: Replica | None,
+        tolerant: bool,
     ) -> None:
         self._folder = folder
+        self._recipe = recipe
         self._current = current
         self._tolerant = tolerant
         self._previous: _Loaded | None = None
@@ -234,9 +241,10 @@ class EdgeWriter:
         self._mark()
         self._points.settle()
         generation = (self._current.meta().generation if self._current else 0) + 1
-        counts = {"chunks": self._points.count(), "documents": self._documents.total(), "generation": generation}
+        counts = {"chunks": self._points.count(), "documents": self._documents.total()}
         self.close()
-        self._replica.write_meta(self._meta.model_copy(update=counts))
+        state = counts | {"generation": generation, "recipe": self._recipe}
+        self._replica.write_meta(self._meta.model_copy(update=state))
         self._folder.point_to(self._replica)
         self._prime()
 

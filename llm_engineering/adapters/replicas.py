@@ -118,7 +118,7 @@ class ReplicaFolder:
             except FileNotFoundError:
                 return None
         replica = Replica(self.path / name)
-        if not name or not replica.folder.is_dir():
+        if not _OURS.fullmatch(name) or not replica.folder.is_dir():
             raise StoreError(f"The index is damaged: {self.path / 'current'} names no replica", hint=REBUILD)
         return replica
 

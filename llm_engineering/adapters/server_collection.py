@@ -82,10 +82,10 @@ class ServerCollection:
             self.documents = None
             self._update({"documents": None})
 
-    def finish(self, *, documents: int) -> None:
-        """Record the counts of a finished session."""
+    def finish(self, recipe: IndexRecipe, *, documents: int) -> None:
+        """Record what a finished session wrote with, and its count of documents."""
         self.documents = documents
-        self._update({"documents": documents})
+        self._update({"documents": documents, "recipe": recipe.model_dump(mode="json")})
 
     def _require_free(self) -> None:
         lease = _metadata(self._client, self.name, self._address).get("lease")

@@ -18,7 +18,8 @@ from llm_engineering.adapters.qdrant_edge import EdgeIndex
 from llm_engineering.domain.entities import Filters, Fusion, Hit, IndexedChunk, IndexQuery, Kind, SparseVector
 from llm_engineering.domain.errors import IndexMismatch, IndexMissing, StoreError, StoreLocked
 from llm_engineering.domain.ports import Index
-from tests.doubles.indexed import ANN, BOB, RECIPE, a_chunk, terms, towards
+from tests.doubles.folders import quick_folder
+from tests.doubles.indexed import ANN, BOB, RECIPE, Follower, a_chunk, terms, towards
 from tests.doubles.qdrant_http import qdrant_server
 
 Opener = Callable[[], Index]
@@ -27,14 +28,20 @@ SERVER_KEY = os.environ.get("TWIN_TEST_QDRANT_API_KEY")
 NOON = datetime(2025, 3, 1, 12, 0, 0, 123_000, tzinfo=UTC)
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    with quick_folder(tmp_path) as quick:
+        yield quick
+
+
 @pytest.fixture(params=["edge", "client-over-http", *(["server"] if SERVER else [])])
-def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
+def opener(request: pytest.FixtureRequest, folder: Path) -> Iterator[Opener]:
     """Opens the same index again and again; everything opened is closed after the test."""
     with ExitStack() as closing:
         if request.param == "edge":
-            make: Opener = lambda: EdgeIndex(tmp_path / "index", patience=0.2)  # noqa: E731
+            make: Opener = lambda: EdgeIndex(folder / "index", patience=0.2)  # noqa: E731
         elif request.param == "client-over-http":
-            server = closing.enter_context(qdrant_server(tmp_path / "server"))
+            server = closing.enter_context(qdrant_server(folder / "server"))
             make = lambda: QdrantServerIndex(server.url, None, "twin")  # noqa: E731
         else:
             name = f"twin-test-{uuid.uuid4().hex[:12]}"
@@ -73,18 +80,6 @@ def fill(index: Index, *chunks: IndexedChunk, rebuild: bool = False) -> None:
 def found(index: Index, **query: object) -> list[str]:
     wanted = {"dense": towards(1), "limit": 50} | query
     return [hit.text for hit in index.search(IndexQuery(**wanted))]  # type: ignore[arg-type]
-
-
-class Log(list[IndexedChunk]):
-    """Chunks in the order in which they came, and how far each state of an index has followed them."""
-
-    def sync(self, index: Index) -> None:
-        marks: dict[str | None, int] = self.__dict__.setdefault("marks", {})
-        with index.writer(RECIPE) as writer:
-            start = marks.get(writer.watermark_name, marks.get(writer.inherited_watermark, 0))
-            writer.publish(self[start:])
-            marks[writer.watermark_name] = len(self)
-            writer.commit()
 
 
 def everything(index: Index) -> dict[str, IndexedChunk]:
@@ -241,13 +236,13 @@ def test_a_commit_is_seen_by_everyone_who_has_it_open(opener: Opener) -> None:
     assert sorted(found(reading)) == ["new", "old"]
 
 
-def test_sessions_that_follow_their_watermark_add_up(opener: Opener) -> None:
-    index, reader, log = opener(), opener(), Log()
+def test_sessions_that_follow_their_watermark_add_up(opener: Opener, folder: Path) -> None:
+    index, reader, follower = opener(), opener(), Follower(folder / "watermarks")
     for number in range(6):
-        log.append(a_chunk(f"text {number}"))
-        log.sync(index)
-        assert sorted(found(reader)) == sorted(indexed.chunk.text for indexed in log)
-        assert index.status().documents == 1
+        follower.write(f"doc {number % 4}", f"text {number}", f"more {number}")
+        follower.sync(index)
+        assert set(found(reader)) == follower.texts()
+        assert (index.status().chunks, index.status().documents) == (len(follower.texts()), min(4, number + 1))
 
 
 def test_a_second_writer_is_refused_with_the_number_of_the_first(opener: Opener) -> None:
@@ -276,13 +271,15 @@ def test_an_index_of_another_recipe_is_refused(index: Index, part: str) -> None:
         pass
 
 
-def test_another_numeric_backend_is_the_same_recipe(index: Index) -> None:
+def test_another_numeric_backend_is_the_same_recipe_and_is_stamped(index: Index) -> None:
     fill(index, a_chunk("one"))
     other = RECIPE.embedding.model_copy(update={"backend": "float32"})
     with index.writer(RECIPE.model_copy(update={"embedding": other})) as writer:
         writer.publish([a_chunk("two")])
         writer.commit()
     assert len(everything(index)) == 2
+    recipe = index.recipe()
+    assert recipe is not None and recipe.embedding == other
 
 
 def test_a_rebuild_starts_empty_and_replaces_everything_at_the_commit(opener: Opener) -> None:
@@ -337,9 +334,9 @@ def test_vectors_of_another_embedder_are_never_reused(index: Index) -> None:
         assert dict(writer.vectors(["k1"])) == {}
 
 
-def test_a_copy_in_another_place_finds_the_same(index: Index, tmp_path: Path) -> None:
+def test_a_copy_in_another_place_finds_the_same(index: Index, folder: Path) -> None:
     fill(index, *[a_chunk(f"text {number}", dense=towards(1, number / 10)) for number in range(20)])
-    copy = EdgeIndex(tmp_path / "copy")
+    copy = EdgeIndex(folder / "copy")
     assert copy_index(index, copy) == 20
     assert everything(copy) == everything(index)
     assert found(copy) == found(index)
@@ -487,7 +484,7 @@ AUTHORS = st.sampled_from([ANN, BOB])
 NUMBERS = st.floats(-1, 1, width=32).map(lambda number: round(number, 3))
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     owners=st.lists(AUTHORS, min_size=1, max_size=25),
     author=AUTHORS,
@@ -520,9 +517,8 @@ def rounded(hits: list[Hit]) -> list[tuple[str, float]]:
     alpha=st.sampled_from([0.0, 0.3, 0.5, 1.0]),
     fusion=st.sampled_from(Fusion),
 )
-def test_every_engine_gives_the_same_hits(
-    index: Index,
-    tmp_path: Path,
+def test_a_server_gives_the_same_hits_as_the_embedded_engine(
+    folder: Path,
     vectors: list[tuple[int, ...]],
     query: tuple[int, ...],
     alpha: float,
@@ -532,9 +528,13 @@ def test_every_engine_gives_the_same_hits(
         a_chunk(f"{number}", dense=list(map(float, vector)), sparse=terms(**{"abc"[number % 3]: 1.0 + number % 5}))
         for number, vector in enumerate(vectors)
     ]
-    other = EdgeIndex(tmp_path / f"other-{uuid.uuid4().hex}")
     wanted = IndexQuery(dense=list(map(float, query)), sparse=terms(a=1.0, b=1.0), alpha=alpha, fusion=fusion, limit=9)
-    fill(index, *chunks, rebuild=True)
-    fill(other, *chunks)
-    assert rounded(index.search(wanted)) == rounded(other.search(wanted))
-    other.close()
+    place = folder / uuid.uuid4().hex
+    embedded = EdgeIndex(place / "index")
+    with qdrant_server(place / "server") as server:
+        over_http = QdrantServerIndex(server.url, None, "twin")
+        fill(embedded, *chunks)
+        fill(over_http, *chunks)
+        assert rounded(over_http.search(wanted)) == rounded(embedded.search(wanted))
+        over_http.close()
+    embedded.close()

@@ -1,6 +1,8 @@
 """Chunks as an index keeps them, short to write down in a test."""
 
+import json
 from datetime import datetime
+from pathlib import Path
 
 from llm_engineering.domain.config import EmbeddingConfig, IndexRecipe, SparseConfig
 from llm_engineering.domain.entities import (
@@ -12,6 +14,7 @@ from llm_engineering.domain.entities import (
     chunk_id,
     document_id,
 )
+from llm_engineering.domain.ports import Index
 
 ANN = Author.named("Ann Lee")
 BOB = Author.named("Bob Ray")
@@ -82,3 +85,39 @@ def a_chunk(
         dense=dense or towards(1),
         sparse=sparse or terms(text=1.0),
     )
+
+
+class Follower:
+    """A log of documents' texts, and an index that follows it as a sync does: publish, retire, move the watermark, commit.
+
+    The watermarks are in a file, so that a killed process leaves what it had reached.
+    """
+
+    def __init__(self, watermarks: Path) -> None:
+        self.log: list[tuple[str, tuple[str, ...]]] = []
+        self._file = watermarks
+
+    def write(self, address: str, *texts: str) -> "Follower":
+        """A document gets these texts in place of any others; none removes it."""
+        self.log.append((address, texts))
+        return self
+
+    def texts(self) -> set[str]:
+        """What the index holds when it has followed the whole log."""
+        return {text for texts in dict(self.log).values() for text in texts}
+
+    def sync(self, index: Index, *, rebuild: bool = False) -> None:
+        """Bring the index from its watermark to the end of the log."""
+        marks: dict[str, int] = json.loads(self._file.read_text()) if self._file.exists() else {}
+        with index.writer(RECIPE, rebuild=rebuild) as writer:
+            start = marks.get(writer.watermark_name, marks.get(writer.inherited_watermark or "", 0))
+            for position in range(start, len(self.log)):
+                address, texts = self.log[position]
+                chunks = [a_chunk(text, of=address) for text in texts]
+                document = document_id(ANN.id, address)
+                stale = writer.chunk_ids([document])[document] - {indexed.chunk.id for indexed in chunks}
+                writer.publish(chunks)
+                writer.retire(sorted(stale))
+                marks[writer.watermark_name] = position + 1
+                self._file.write_text(json.dumps(marks))
+            writer.commit()
