@@ -25,7 +25,7 @@ def _parts(element: Element) -> Iterator[str]:
         if isinstance(child.tag, str):
             if child.tag == "br":
                 yield "\n"
-            elif child.tag not in SILENT and not is_unseen(child):
+            elif child.tag != "button" and child.tag not in SILENT and not is_unseen(child):
                 yield from _parts(child)
         yield child.tail or ""
 
@@ -37,9 +37,9 @@ def code_of_table(table: Element) -> str | None:
 
 
 def code_language(pre: Element) -> str:
-    """The language that a highlighter noted on the code, its ``<code>`` or one of the three elements around it, or ""."""
+    """The language that a highlighter noted on the code, its ``<code>`` or one of the elements around it, or ""."""
     around = [
-        outer for _, outer in zip(range(4), pre.iterancestors("div", "figure", "td", "tr", "table"), strict=False)
+        outer for _, outer in zip(range(8), pre.iterancestors("div", "figure", "td", "tr", "table"), strict=False)
     ]
     for element in [pre, *pre.iter("code"), *around]:
         names = element.get("class", "")
@@ -47,7 +47,7 @@ def code_language(pre: Element) -> str:
         match = _LANGUAGE.search(names) or (_FIGURE_LANGUAGE.search(names) if element.tag == "figure" else None)
         language = (named or (match.group(1) if match else "")).strip().lower()
         if re.fullmatch(r"[a-z0-9+#_.-]{1,30}", language) and language not in _NO_LANGUAGE:
-            return language
+            return re.sub(r"^i?python3$", "python", language)
     return ""
 
 

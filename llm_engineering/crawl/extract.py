@@ -9,7 +9,7 @@ import re
 from datetime import datetime
 
 from llm_engineering.crawl import particulars
-from llm_engineering.crawl.html_tree import Element, parse_html
+from llm_engineering.crawl.html_tree import Element, parse_html, words_in
 from llm_engineering.crawl.main_content import main_content
 from llm_engineering.crawl.markdown import plain_text, to_markdown
 from llm_engineering.crawl.no_documents import why_no_document
@@ -44,6 +44,7 @@ class Page(Frozen):
     """Every http(s) link of the whole page, absolute, without fragments, in order."""
     feeds: tuple[str, ...] = ()
     word_count: int = 0
+    """Words; of Chinese, Japanese and Korean, characters."""
     noindex: bool = False
     """The page asks not to be kept by search engines."""
 
@@ -119,7 +120,7 @@ def read_page(content: bytes, *, url: str, charset: str | None = None) -> Page:
         author=particulars.author_of(root),
         links=particulars.links_of(root, base_url=base_url),
         feeds=particulars.feeds_of(root, base_url=base_url),
-        word_count=len(re.findall(r"\w+", text)),
+        word_count=len(words_in(text)),
         noindex=particulars.wants_no_index(root),
     )
 

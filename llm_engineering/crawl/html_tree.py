@@ -17,7 +17,7 @@ BLOCKS = frozenset({
     "td", "tfoot", "th", "thead", "tr", "ul",
 })  # fmt: skip
 SILENT = frozenset({
-    "audio", "button", "canvas", "datalist", "embed", "frame", "frameset", "head", "iframe", "img", "input", "link",
+    "audio", "canvas", "datalist", "embed", "frame", "frameset", "head", "iframe", "img", "input", "link",
     "map", "meta", "noscript", "object", "option", "picture", "script", "select", "source", "style", "svg",
     "template", "textarea", "title", "track", "video",
 })  # fmt: skip
@@ -28,7 +28,13 @@ _UNSEEN = re.compile(
 _LINE_NUMBERS = re.compile(
     r"(?:^|[\s_-])(linenos?|linenodiv|line-?numbers?(?:-rows)?|gutter|lnt?|blob-num|nums)(?:$|[\s_-])"
 )
+_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
 _WRAPPERS = re.compile(r"</?(?:div|span|font|center|b|i|u|em|strong|small|big|section)\b[^>]*>", re.IGNORECASE)
+
+
+def words_in(text: str) -> list[str]:
+    """The words of a text; of Chinese, Japanese and Korean, which are written without spaces, the characters."""
+    return _WORD.findall(text)
 
 
 def new_element(tag: str, text: str | None = None) -> Element:

@@ -11,10 +11,10 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from llm_engineering.crawl.html_tree import HEADINGS, Element, is_block, new_element
+from llm_engineering.crawl.html_tree import HEADINGS, Element, is_block, new_element, words_in
 from llm_engineering.crawl.markdown import plain_text
 
-_NEVER = ("nav", "noscript", "iframe", "button", "select", "dialog", "style", "template")
+_NEVER = ("nav", "noscript", "iframe", "select", "dialog", "style", "template")
 _FURNITURE = re.compile(
     r"(?:^|[\s_-])(comments?(?:-?list|-?area|-?section)?|disqus|respond|reply|shar(?:e|ing)|social|sharedaddy|addtoany|"
     r"related|recommend(?:ed|ations)?|newsletter|subscri(?:be|ption)|signup|promo|sponsor(?:ed)?|advert(?:isement)?|ads?|"
@@ -24,7 +24,9 @@ _FURNITURE = re.compile(
     re.IGNORECASE,
 )
 _CODE_WORDS = 30
+_BOX_WORDS = 60
 _SHINGLE = 4
+_LINKED_SHARE = 0.75
 _LEAST_SHARE = 0.5
 _CONTAINER_SHARE = 0.9
 
@@ -34,6 +36,8 @@ def main_content(page: Element, *, url: str | None = None) -> Element | None:
     tree = copy.deepcopy(page)
     for element in list(tree.iter(*_NEVER)):
         element.drop_tree()
+    for field in list(tree.iter("input", "form")):
+        _drop_box_of(field)
     body = tree.find("body") if tree.tag == "html" else tree
     if body is None:
         return None
@@ -49,6 +53,16 @@ def main_content(page: Element, *, url: str | None = None) -> Element | None:
         if leaf not in chosen:
             leaf.drop_tree()
     return body
+
+
+def _drop_box_of(field: Element) -> None:
+    """Take out the small box around a form, such as "Subscribe to my newsletter"; text with a form in it stays."""
+    for box in [field, *field.iterancestors("div", "section", "aside", "p", "form")][:6]:
+        if box.getparent() is None or len(plain_text(box).split()) > _BOX_WORDS:
+            return
+        if _FURNITURE.search(f"{box.get('class', '')} {box.get('id', '')}"):
+            box.drop_tree()
+            return
 
 
 def _judged_main(tree: Element, url: str | None) -> Element | None:
@@ -123,7 +137,7 @@ def _words_of(leaf: Element) -> str:
 
 
 def _tokens(text: str) -> tuple[str, ...]:
-    return tuple(re.findall(r"\w+", text.casefold()))
+    return tuple(words_in(text.casefold()))
 
 
 def _shingles(tokens: tuple[str, ...]) -> list[tuple[str, ...]]:
@@ -131,7 +145,8 @@ def _shingles(tokens: tuple[str, ...]) -> list[tuple[str, ...]]:
 
 
 def _choose(leaves: list[Element], judged: Element) -> set[Element]:
-    everything = set(_shingles(_tokens(" ".join(judged.itertext()))))
+    stream = _tokens(" ".join(judged.itertext()))
+    everything, spoken = set(_shingles(stream)), f" {' '.join(stream)} "
     segments = {_tokens("".join(part.itertext())) for part in judged.iter()} | {
         _tokens(text) for part in judged.iter() for text in (part.text, part.tail) if text
     }
@@ -142,7 +157,12 @@ def _choose(leaves: list[Element], judged: Element) -> set[Element]:
         if (shingles := _shingles(tokens[leaf]))
         and sum(s in everything for s in shingles) >= _LEAST_SHARE * len(shingles)
     }
-    short = {leaf for leaf in leaves if 0 < len(tokens[leaf]) < _SHINGLE and tokens[leaf] in segments}
+    short = {
+        leaf
+        for leaf in leaves
+        if 0 < len(tokens[leaf]) < _SHINGLE
+        and (tokens[leaf] in segments or (len(tokens[leaf]) > 1 and f" {' '.join(tokens[leaf])} " in spoken))
+    }
     container = _container(returned or short, tokens)
     if container is None:
         return set()
@@ -153,11 +173,9 @@ def _choose(leaves: list[Element], judged: Element) -> set[Element]:
     if not places:
         return chosen
     for index, leaf in enumerate(inside):
-        if leaf in chosen:
-            continue
         amid = places[0] < index < places[-1]
         code_after = leaf.tag == "pre" and index > places[-1]
-        if (amid or code_after) and not _furniture(leaf, container):
+        if leaf not in chosen and (amid or code_after) and not _furniture(leaf, container):
             chosen.add(leaf)
     return chosen
 
@@ -188,7 +206,7 @@ def _furniture(leaf: Element, container: Element) -> bool:
     """Whether the block looks like navigation, sharing, advertising or comments rather than text."""
     text = plain_text(leaf)
     linked = sum(len(plain_text(link)) for link in leaf.iter("a"))
-    if leaf.tag != "pre" and text and linked > 0.5 * len(text):
+    if leaf.tag != "pre" and text and linked > _LINKED_SHARE * len(text):
         return True
     for element in [leaf, *leaf.iterancestors()]:
         if element is container:

@@ -160,6 +160,8 @@ class _Renderer:
             return self._formula(element)
         if tag in SILENT:
             return ""
+        if tag == "button" and element.getparent().tag not in ("p", "li"):  # in a sentence it is a word of it
+            return ""
         if tag in _CODE:
             return self._code_span(element)
         if tag in ("sup", "sub"):
