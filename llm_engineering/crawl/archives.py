@@ -4,7 +4,8 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from llm_engineering.crawl.exports import ExportItem, ExportProblem, read_export
+from llm_engineering.crawl.export_files import ExportProblem
+from llm_engineering.crawl.exports import ExportItem, read_export
 from llm_engineering.crawl.findings import Event, Finding, failed, refused
 from llm_engineering.crawl.sources import Source
 from llm_engineering.crawl.urls import canonical_url

@@ -8,6 +8,8 @@ from llm_engineering.crawl.extract import Page, decode, looks_like_error_page, r
 from llm_engineering.crawl.feeds import FeedEntry
 from llm_engineering.crawl.files import first_heading
 from llm_engineering.crawl.findings import Finding, failed, from_error, refused
+from llm_engineering.crawl.html_tree import parse_html
+from llm_engineering.crawl.particulars import base_url_of, links_of
 from llm_engineering.crawl.sitemaps import listing_kind
 from llm_engineering.crawl.sources import Source
 from llm_engineering.crawl.urls import canonical_url, host_of, same_site
@@ -52,8 +54,13 @@ class Pages:
     _failures: dict[str, int] = field(default_factory=dict)
     _opened: Fetcher | None = None
 
-    def read(self, source: Source, url: str, *, known: Known, conditional: bool = True) -> Visit:
-        """Fetch a canonical URL (with validators, if they are known) and read the page. Errors become findings."""
+    def read(
+        self, source: Source, url: str, *, known: Known, conditional: bool = True, only_links: bool = False
+    ) -> Visit:
+        """Fetch a canonical URL (with validators, if they are known) and read the page. Errors become findings.
+
+        ``only_links`` reads a page that is not to be kept, such as a list of other pages.
+        """
         key = (source.author.id, url)
         if key not in self._visits:
             link = known.get(url)
@@ -61,7 +68,7 @@ class Pages:
             try:
                 engine = self._browser(source) if source.config.browser else self.fetcher
                 answer = self.fetch(url, link=link if usable else None, engine=engine)
-                visit = self.visit(source, url, answer, link=link)
+                visit = self.visit(source, url, answer, link=link, only_links=only_links)
             except TwinError as error:
                 visit = Visit(from_error(url, error))
             return self._keep(key, visit)
@@ -108,7 +115,7 @@ class Pages:
         self._failures[host] = 0
         return answer
 
-    def visit(self, source: Source, url: str, answer: Fetched, *, link: Link | None) -> Visit:
+    def visit(self, source: Source, url: str, answer: Fetched, *, link: Link | None, only_links: bool = False) -> Visit:
         """What an answer to this link says. Raises :class:`FetchRefused` where it is nothing to keep."""
         if answer.not_modified:
             return Visit(_unchanged(url, answer, link))
@@ -121,6 +128,8 @@ class Pages:
         final = canonical_url(answer.final_url)
         if final != url and (_path(final) == "/" != _path(url) or (listing_kind(final) and not listing_kind(url))):
             return Visit(refused(url, "soft-404", f"soft-404: redirects to {final}, which is not the page asked for"))
+        if only_links:
+            return Visit(refused(url, "listing-page", listed=False), _links_of(answer))
         page, form = _page_of(answer)
         if problem := looks_like_error_page(page, answer.status):
             return Visit(refused(url, problem), page.links)
@@ -186,6 +195,13 @@ def _page_of(answer: Fetched) -> tuple[Page, TextFormat]:
     if kind and kind not in HTML:
         raise FetchRefused(f"{answer.final_url} is {kind}, not a page", reason="content-type")
     return read_page(answer.content, url=answer.final_url, charset=answer.charset), TextFormat.MARKDOWN
+
+
+def _links_of(answer: Fetched) -> tuple[str, ...]:
+    root = parse_html(decode(answer.content, answer.charset)) if answer.content_type in ("", *HTML) else None
+    if root is None:
+        return ()
+    return links_of(root, base_url=base_url_of(root, answer.final_url))
 
 
 def _identity(page: Page, *, final: str, asked: str) -> str:

@@ -106,7 +106,7 @@ def _files_of(source: Source, repositories: Repositories) -> AbstractContextMana
     path = source.address.path
     if path is not None and not is_git(path):
         return nullcontext(path)
-    return repositories.checkout(str(path) if path is not None else source.name)
+    return repositories.checkout(str(path) if path is not None else source.address.url or source.name)
 
 
 def _read(entry: FileEntry, source: Source, config: CrawlConfig) -> Finding:

@@ -20,7 +20,7 @@ from llm_engineering.crawl.sources import Source, address_of, source_type
 from llm_engineering.crawl.workers import in_parallel
 from llm_engineering.domain.config import CrawlConfig, SourceConfig
 from llm_engineering.domain.entities import Author
-from llm_engineering.domain.errors import SourceError, TwinError, UsageError
+from llm_engineering.domain.errors import FetchRefused, SourceError, TwinError, UsageError
 from llm_engineering.domain.ports import Fetcher, Repositories, Warehouse
 
 _Told = tuple[Source, Event]
@@ -176,7 +176,7 @@ def _open(
             authors[name] = warehouse.find_author(name) or warehouse.save_author(Author.named(name))
         source = Source(config, kind, address, authors[name])
         if (source.author.id, source.name) in opened:
-            recorder.fail(config.at, SourceError(f"{config.at} is listed twice; it is read once"))
+            recorder.fail(config.at, FetchRefused(f"{config.at} is listed twice; it is read once", reason="repeated"))
         else:
             opened[source.author.id, source.name] = source, recorder.open(source)
     return dict(opened.values())

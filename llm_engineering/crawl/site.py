@@ -1,5 +1,6 @@
 """A bounded crawl of one site: breadth first from its start page, never off its host or out of its folder."""
 
+import re
 from collections import deque
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ from llm_engineering.domain.errors import FetchFailed, FetchRefused, UsageError
 
 _NEVER_FETCHED = frozenset({"asset", "feed", "sitemap", "login", "search", "variant"})
 """Kinds of addresses that lead to no further page worth reading."""
+_INDEX = re.compile(r"/(index\.\w+)?$")
 
 
 def crawl_site(source: Source, pages: Pages, *, known: Known) -> Iterator[Event]:
@@ -34,7 +36,8 @@ def crawl_site(source: Source, pages: Pages, *, known: Known) -> Iterator[Event]
             yield refused(source.name, "page-limit", text, remember=False)
             yield Finding(_limit_mark(source), LinkOutcome.REFUSED, detail=str(limit), quiet=True)
             return
-        visit = pages.read(source, url, known=known, conditional=conditional and url != source.name)
+        again = conditional and url != source.name
+        visit = pages.read(source, url, known=known, conditional=again, only_links=_list_kind(source, url) is not None)
         if url == source.name:
             _check_start(source, visit)
         frontier.add(visit.links)
@@ -45,10 +48,8 @@ def crawl_site(source: Source, pages: Pages, *, known: Known) -> Iterator[Event]
 
 def _kept(source: Source, pages: Pages, url: str, visit: Visit) -> Finding:
     """The page's finding, or why its text is not kept although it was read for its links."""
-    finding, kind = visit.finding, listing_kind(url)
-    if url == source.name and urlsplit(url).path == "/":
-        kind = "front page"
-    if finding.outcome not in (None, LinkOutcome.REFUSED):
+    finding, kind = visit.finding, _list_kind(source, url)
+    if finding.outcome is not None and finding.reason != "listing-page":
         return finding
     if kind:
         finding = refused(url, "listing-page", f"listing-page: {kind}", listed=False)
@@ -61,10 +62,18 @@ def _kept(source: Source, pages: Pages, url: str, visit: Visit) -> Finding:
     return pages.keep(source, url, Visit(finding, visit.links)).finding
 
 
+def _list_kind(source: Source, url: str) -> str | None:
+    """What kind of list a page is by its address: the entrance of what is crawled is one, too."""
+    path = "" if urlsplit(url).query else urlsplit(url).path
+    if _INDEX.search(path) and (url == source.name or _INDEX.sub("/", path) in ("/", _folder(source.name))):
+        return "front page"
+    return listing_kind(url)
+
+
 def _check_start(source: Source, visit: Visit) -> None:
     """Raise if the start page was not there; one that is merely nothing to keep still has links to follow."""
     finding = visit.finding
-    if visit.links or finding.outcome in (None, LinkOutcome.UNCHANGED):
+    if visit.links or finding.reason == "listing-page" or finding.outcome in (None, LinkOutcome.UNCHANGED):
         return
     message = f"The site {source.config.at} cannot be crawled: {finding.detail}"
     if finding.outcome is LinkOutcome.REFUSED:

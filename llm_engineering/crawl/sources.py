@@ -29,8 +29,11 @@ class Address:
 
     @property
     def name(self) -> str:
-        """The one spelling under which the warehouse knows the source."""
-        return self.url if self.url is not None else path_to_url(self.path or Path())
+        """The one spelling under which the warehouse knows the source; GitHub takes any case."""
+        if self.url is None:
+            return path_to_url(self.path or Path())
+        github = is_github_repository(self.url)
+        return f"https://github.com/{'/'.join(github).lower()}" if github else self.url
 
     def path_is(self, predicate: Callable[[Path], bool]) -> bool:
         """Whether this is a path of which that holds."""

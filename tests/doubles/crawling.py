@@ -39,7 +39,7 @@ class CrawlWorld:
         self.config = CrawlConfig(**({"delay": 0, "retries": 0, "timeout": 5, "min_words": 3} | config))  # type: ignore[arg-type]
         self.warehouse = SQLiteWarehouse(home / "warehouse.sqlite")
         self.checkouts = Checkouts()
-        self.fetcher: Fetcher = HttpxFetcher(self.config, allow_private=("127.0.0.1",))
+        self.fetcher: Fetcher = HttpxFetcher(self.config, allow_private=("127.0.0.0/8",))
         self.progress: list[LinkLine] = []
 
     def crawl(
