@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 from llm_engineering.domain.config import ChunkConfig, ChunkSize, CleanConfig
 from llm_engineering.domain.entities import Chunk, Kind, Revision, TextFormat, chunk_id, fold
@@ -18,7 +18,7 @@ from llm_engineering.features.clean import Span, reading_spans
 from llm_engineering.features.clean import reading_text as reading_text
 from llm_engineering.features.normalise import normalise
 from llm_engineering.features.pack import Unit, pack
-from llm_engineering.features.split import lines, reluctance, sentences
+from llm_engineering.features.split import lines, reluctance, sentences, tails
 from llm_engineering.features.structure import Block, BlockKind, Heading, Outline, blocks
 
 VERSION = 1
@@ -236,20 +236,22 @@ class _Document:
         body = self._view.between(start, end)
         return "\n".join(filter(None, (prefix, body))) or _one_line(self._text[start:end])
 
-    def _fitting(self, units: Sequence[Unit], limit: int) -> Iterator["_Core"]:
+    def _fitting(self, units: list[Unit], limit: int) -> Iterator["_Core"]:
         """The run of units as one core, or as several where the exact count says that it is too long."""
         start, end = units[0].start, units[-1].end
         embedded = self._embedded(start, end, limit)
         if self._count(embedded) <= limit:
             yield _Core(start, end, embedded, sum(unit.tokens for unit in units))
-        elif end - start == 1:
+            return
+        if len(units) == 1:
+            units = []
+            for first, last in self._cut(start, end, max(1, limit // 2), by_line=False):
+                _append(units, Unit(first, last, self._length(first, last), 0.0), tiny=0)
+        if len(units) == 1:
             while self._count(embedded) > limit:  # one character that is many tokens: the index sees some of them
                 embedded = embedded[: len(embedded) // 2]
             yield _Core(start, end, embedded, limit)
         else:
-            if len(units) == 1:
-                pieces = self._cut(start, end, max(1, limit // 2), by_line=False)
-                units = [Unit(first, last, self._length(first, last), 0.0) for first, last in pieces]
             middle = len(units) // 2
             yield from self._fitting(units[:middle], limit)
             yield from self._fitting(units[middle:], limit)
@@ -257,17 +259,15 @@ class _Document:
     def _overlapping(self, before: "_Core", core: "_Core", overlap: int, limit: int) -> "_Core":
         """The core with the last sentences before it, up to ``overlap`` tokens, of the same section and kept span."""
         section = self._section(core.start)
-        lowest = max(before.start, section[-1].start if section else 0, core.start - 8 * overlap)
+        lowest = max(before.start, section[-1].end if section else 0, core.start - 12 * overlap - 200)
         if before.end != core.start or lowest >= core.start:
             return core
-        start, tokens = core.start, 0
-        for first, last in reversed(sentences(self._text, lowest, core.start, characters=4 * overlap)):
-            tokens += self._length(first, last)
-            if tokens > overlap or (first == lowest > before.start):
-                break
-            start = first
-        embedded = self._embedded(start, core.end, limit)
-        return replace(core, start=start, embedded=embedded) if self._count(embedded) <= limit else core
+        for beginnings in tails(self._text, lowest, core.start):
+            fitting = takewhile(lambda start: self._length(start, core.start) <= overlap, beginnings)
+            for start in [*fitting][-1:]:
+                embedded = self._embedded(start, core.end, limit)
+                return replace(core, start=start, embedded=embedded) if self._count(embedded) <= limit else core
+        return core
 
     # ---- what is shown ----
 
@@ -314,7 +314,9 @@ def _cut_to(spans: Sequence[Span], structure: Sequence[Block]) -> Iterator[list[
         inside: list[Block] = []
         while position < len(structure) and structure[position].start < span.end:
             block = structure[position]
-            if block.end > span.start:
+            if span.start <= block.start and block.end <= span.end:
+                inside.append(block)
+            elif block.end > span.start:
                 inside.append(replace(block, start=max(block.start, span.start), end=min(block.end, span.end)))
             if block.end > span.end:
                 break
