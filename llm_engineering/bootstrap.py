@@ -81,7 +81,8 @@ def open_fetcher(settings: "Settings", config: CrawlConfig) -> Iterator[Fetcher]
     """The polite HTTP client, with the exceptions of ``CRAWL_ALLOW_PRIVATE``."""
     from llm_engineering.adapters.httpx import HttpxFetcher
 
-    fetcher = HttpxFetcher(config, allow_private=settings.private_hosts)
+    token = settings.github_token.get_secret_value() if settings.github_token else None
+    fetcher = HttpxFetcher(config, allow_private=settings.private_hosts, github_token=token)
     try:
         yield fetcher
     finally:
@@ -90,14 +91,19 @@ def open_fetcher(settings: "Settings", config: CrawlConfig) -> Iterator[Fetcher]
 
 @contextmanager
 def open_browser(settings: "Settings", config: CrawlConfig) -> Iterator[Fetcher]:
-    """Pages rendered by Chromium; :class:`MissingExtra` without the extra ``browser``."""
+    """Pages rendered by Chromium, whose every request goes through the polite client.
+
+    Raises :class:`MissingExtra` without the extra ``browser``.
+    """
+    from llm_engineering.adapters.httpx import HttpxFetcher
     from llm_engineering.adapters.playwright import PlaywrightFetcher
 
-    fetcher = PlaywrightFetcher(config, allow_private=settings.private_hosts)
-    try:
-        yield fetcher
-    finally:
-        fetcher.close()
+    with HttpxFetcher(config, allow_private=settings.private_hosts) as client:
+        browser = PlaywrightFetcher(client, config)
+        try:
+            yield browser
+        finally:
+            browser.close()
 
 
 def open_repositories(settings: "Settings", fetcher: Fetcher) -> Repositories:

@@ -4,12 +4,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
-from llm_engineering.crawl.report import CrawlReport
-from llm_engineering.crawl.run import crawl
-from llm_engineering.crawl.transfer import import_from
 from zenml import log_metadata, step
 
 from llm_engineering import bootstrap
+from llm_engineering.crawl.report import CrawlReport
+from llm_engineering.crawl.run import crawl
+from llm_engineering.crawl.transfer import import_from
 from llm_engineering.domain.config import FeatureConfig
 from llm_engineering.domain.ports import RestoreReport
 from llm_engineering.settings import load_settings

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from zenml import log_metadata, save_artifact, step
 from zenml.client import Client
+from zenml.io import fileio
 
 from llm_engineering import bootstrap
 from llm_engineering.domain.config import FeatureConfig
@@ -76,7 +77,8 @@ def store_features(config: FeatureConfig) -> Annotated[StoreReport, "store_repor
         log_metadata(
             metadata={"corpus": corpus, "documents": rows, "withdrawn": withdrawn}, artifact_version_id=saved.id
         )
-    stale = [old for old in versions if old.run_metadata.get("withdrawn") != withdrawn] or versions[KEPT_VERSIONS - 1 :]
-    for old in stale:
-        Client().delete_artifact_version(old.id, delete_metadata=True, delete_from_artifact_store=True)
+    leaky = [old for old in versions if old.run_metadata.get("withdrawn") != withdrawn]
+    for old in leaky or versions[KEPT_VERSIONS - 1 :]:
+        if fileio.exists(old.uri):  # the files go; the record that there was such a version belongs to its run
+            Client().delete_artifact_version(old.id, delete_metadata=False, delete_from_artifact_store=True)
     return StoreReport(corpus=corpus, documents=rows, artifact=f"{CLEANED}:{saved.version}", written=True)

@@ -151,9 +151,9 @@ def _run(pipeline: Callable[..., Any], config: FeatureConfig, options: dict[str,
         run = pipeline(config=config, **options)
     except RuntimeError as error:
         failure = last_failure()
-        if isinstance(failure, TwinError):
-            raise failure from error
-        raise
+        if failure is not None:
+            raise failure from None
+        raise TwinError(f"The pipeline failed: {error}", hint="Run it with LOG_LEVEL=debug.") from error
     if run is None:
         raise TwinError("The pipeline was handed to a remote orchestrator", hint="See its dashboard for the outcome.")
     from zenml.client import Client

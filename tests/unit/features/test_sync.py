@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from llm_engineering.adapters.qdrant_edge import EdgeIndex
 
+from llm_engineering.adapters.qdrant_edge import EdgeIndex
 from llm_engineering.adapters.sqlite import SQLiteWarehouse
 from llm_engineering.domain.config import EmbeddingConfig, IndexRecipe, SparseConfig, SyncConfig
 from llm_engineering.domain.entities import (
