@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from llm_engineering.crawl.transfer import import_handbook
+from llm_engineering.crawl.handbook import import_handbook
 from llm_engineering.domain.entities import Author, Draft, Kind, TextFormat, document_id
 from llm_engineering.domain.ports import Warehouse
 

@@ -41,4 +41,4 @@ class RememberingEmbedder:
 
     def _known(self, key: bytes) -> list[float] | None:
         row = self._file.execute("SELECT vector FROM vectors WHERE key = ?", (key,)).fetchone()
-        return None if row is None else np.frombuffer(row[0], np.float32).tolist()  # type: ignore[no-any-return]
+        return None if row is None else np.frombuffer(row[0], np.float32).tolist()
