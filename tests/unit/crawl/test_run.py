@@ -218,6 +218,22 @@ def test_missing_from_one_source_but_held_by_another_stays(world, site, tmp_path
     assert "one" in world.texts()
 
 
+def test_a_document_that_another_link_still_delivers_outlives_its_own_address(world, site):
+    address = serve(site, "one", "two")
+    world.crawl(address)
+    site.routes["/one"] = Answer(status=410)
+    site.routes["/two"] = article("one", head=f'<link rel="canonical" href="{site.at("/one")}">')
+    world.crawl(address)
+    assert site.at("/one") in world.live()
+
+
+def test_a_document_buried_behind_the_crawls_back_is_sent_again_and_back(world, site):
+    address = serve(site, "one", "two")
+    world.crawl(address)
+    world.warehouse.bury([world.live()[site.at("/one")].document.id], reason=TombstoneReason.GONE)
+    assert outcomes(world.crawl(address)) == {"one": "stored", "two": "unchanged"} and "one" in world.texts()
+
+
 def test_what_is_gone_for_one_author_stays_with_another(world, site):
     address = serve(site, "one", "two")
     world.crawl(address)
@@ -314,13 +330,15 @@ def test_falling_out_of_a_feed_is_no_delete_and_an_edit_still_arrives(world, sit
 
 
 def test_the_page_behind_a_dropped_entry_that_says_the_same_is_no_new_revision(world, site):
-    body = f"<p>{WORDS['one']}</p><p><em>{WORDS['two']}</em></p>" * 5
-    escaped = body.removeprefix("<p>").removesuffix("</p>").replace("<", "&lt;").replace(">", "&gt;")
-    site.routes["/one"] = f"<html><body><article><h1>One</h1>{body}</article></body></html>"
-    site.routes["/feed.xml"] = [atom(site, ("/one", escaped)), atom(site, ("/two", (WORDS["two"] + " ") * 30))]
+    paragraphs = [WORDS["one"], WORDS["two"]] * 5
+    in_feed = "&lt;/p&gt;&lt;p&gt;".join(paragraphs)
+    on_page = "".join(f"<p><em>{text[:30]}</em>{text[30:]}</p>" for text in paragraphs)
+    site.routes["/one"] = f"<html><body><article><h1>One</h1>{on_page}</article></body></html>"
+    site.routes["/feed.xml"] = [atom(site, ("/one", in_feed)), atom(site, ("/two", (WORDS["two"] + " ") * 30))]
     world.crawl(site.at("/feed.xml"))
     for _ in range(2):
         assert outcomes(world.crawl(site.at("/feed.xml")))["one"] == "unchanged"
+    assert site.times("/one") == 2
 
 
 def test_feed_and_sitemap_over_the_same_pages_store_nothing_new_the_second_time(world, site):
@@ -382,6 +400,19 @@ def test_a_site_crawl_has_a_page_limit_and_says_so(tmp_path, site):
     world.config = world.config.model_copy(update={"max_pages": 50})
     world.crawl(site.url + "/")
     assert len(world.live()) == 9
+    world.close()
+
+
+def test_a_raised_page_limit_reaches_what_unchanged_pages_link_to(tmp_path, site):
+    world = CrawlWorld(tmp_path, max_pages=2)
+    for number, name in enumerate(["/", "/1", "/2", "/3"]):
+        text = page(f"{WORDS['one']} Chapter {number}.", links=f'<a href="/{number + 1}">next</a>')
+        site.routes[name] = Answer(text, etag=f'"{number}"')
+    world.crawl(site.url + "/")
+    world.config = world.config.model_copy(update={"max_pages": 9})
+    world.crawl(site.url + "/")
+    assert set(world.texts()) == {"1", "2", "3"}
+    assert world.crawl(site.url + "/").totals["unchanged"] == 3
     world.close()
 
 
