@@ -14,6 +14,7 @@ from llm_engineering.adapters.qdrant_points import (
     SPARSE,
     Payload,
     Point,
+    Ranked,
     Ranking,
     Selection,
     payload_of,
@@ -69,9 +70,12 @@ class EdgePoints:
         require_space(folder.parent)
         with _EngineErrors(f"The index in {folder} cannot be created"):
             shard = edge.EdgeShard.create(str(folder), config)
+            # Mapped from disk instead of read into memory: a third of the loading time, and filters are no slower.
+            keyword = edge.KeywordIndexParams(memory=edge.Memory.Cold)
             for name in KEYWORD_FIELDS:
-                shard.update(edge.UpdateOperation.create_field_index(name, edge.PayloadSchemaType.Keyword))
-            shard.update(edge.UpdateOperation.create_field_index(DATE_FIELD, edge.PayloadSchemaType.Datetime))
+                shard.update(edge.UpdateOperation.create_field_index(name, keyword))
+            date = edge.DatetimeIndexParams(memory=edge.Memory.Cold)
+            shard.update(edge.UpdateOperation.create_field_index(DATE_FIELD, date))
             shard.flush()
         return cls(shard, folder)
 
@@ -132,8 +136,8 @@ class EdgePoints:
             if self._shard.optimize():
                 self._shard.flush()
 
-    def rank(self, rankings: Sequence[Ranking]) -> list[list[tuple[str, float]]]:
-        """Answer these rankings in one call: (id, score), best first."""
+    def rank(self, rankings: Sequence[Ranking]) -> list[Ranked]:
+        """Answer these rankings in one call, each best first."""
         import qdrant_edge as edge
 
         rescored = edge.SearchParams(
@@ -150,8 +154,8 @@ class EdgePoints:
                 )
                 for ranking in rankings
             ]
-            answers = self._shard.query_batch(edge.QueryBatchRequest(requests))
-        return [[(str(found.id), found.score) for found in answer] for answer in answers]
+            answers: Any = self._shard.query_batch(edge.QueryBatchRequest(requests))
+        return [[(found.id.int, found.score) for found in answer] for answer in answers]
 
     def payloads(self, ids: Sequence[str], *, fields: Sequence[str] | None = None) -> dict[str, Payload]:
         """Payloads of these points (all fields, or these); unknown ids are absent."""

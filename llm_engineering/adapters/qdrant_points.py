@@ -58,6 +58,10 @@ class Ranking:
     limit: int
 
 
+Ranked = list[tuple[int, float]]
+"""The answer to a ranking: ids as the numbers that UUIDs are (they sort alike and are quicker), and scores."""
+
+
 @dataclass(frozen=True)
 class Point:
     """One stored point with as much of it as was asked for."""
@@ -79,8 +83,8 @@ class Points(Protocol):
         """Remove points; unknown ids are passed over; durable on return."""
         ...
 
-    def rank(self, rankings: Sequence[Ranking]) -> list[list[tuple[str, float]]]:
-        """Answer these rankings in one call: (id, score), best first."""
+    def rank(self, rankings: Sequence[Ranking]) -> list[Ranked]:
+        """Answer these rankings in one call, each best first."""
         ...
 
     def payloads(self, ids: Sequence[str], *, fields: Sequence[str] | None = None) -> dict[str, Payload]:

@@ -1,8 +1,9 @@
 """Hybrid search over either Qdrant engine: the same candidates, the same fusion, the same order."""
 
+import uuid
 from collections.abc import Mapping
 
-from llm_engineering.adapters.qdrant_points import Points, Ranking, hit_of, selection_of
+from llm_engineering.adapters.qdrant_points import Points, Ranked, Ranking, hit_of, selection_of
 from llm_engineering.domain.entities import Fusion, Hit, IndexQuery
 
 _CANDIDATES = 100
@@ -10,14 +11,14 @@ _CANDIDATES = 100
 _RRF_K = 60
 """Constant of Cormack, Clarke and Büttcher (2009)."""
 
-Scores = Mapping[str, float]
+Scores = Mapping[int, float]
 
 
 class _Candidates:
     """The head of one ranking. ``complete``: nothing that matches was left out."""
 
-    def __init__(self, ranked: list[tuple[str, float]], *, complete: bool) -> None:
-        self.scores: dict[str, float] = dict(sorted(ranked, key=lambda item: (-item[1], item[0])))
+    def __init__(self, ranked: Ranked, *, complete: bool) -> None:
+        self.scores: dict[int, float] = dict(sorted(ranked, key=lambda item: (-item[1], item[0])))
         self.complete = complete
 
 
@@ -33,11 +34,12 @@ def search(points: Points, query: IndexQuery) -> list[Hit]:
     else:
         fused = _weighted(dense, sparse, alpha=query.alpha)
     best = sorted(fused, key=lambda id_: (-fused[id_], id_))[: query.limit]
-    payloads = points.payloads(best)
+    names = {id_: str(uuid.UUID(int=id_)) for id_ in best}
+    payloads = points.payloads(list(names.values()))
     return [
-        hit_of(id_, payloads[id_], score=fused[id_], dense=dense.scores.get(id_), sparse=sparse.scores.get(id_))
-        for id_ in best
-        if id_ in payloads  # on a server, a chunk may be retired between the two calls
+        hit_of(name, payloads[name], score=fused[id_], dense=dense.scores.get(id_), sparse=sparse.scores.get(id_))
+        for id_, name in names.items()
+        if name in payloads  # on a server, a chunk may be retired between the two calls
     ]
 
 
@@ -66,7 +68,7 @@ def _candidates(points: Points, query: IndexQuery) -> tuple[_Candidates, _Candid
     return _Candidates([], complete=True), _Candidates([], complete=True)
 
 
-def _whole_ties(ranked: list[tuple[str, float]], depth: int) -> _Candidates:
+def _whole_ties(ranked: Ranked, depth: int) -> _Candidates:
     if len(ranked) <= depth:
         return _Candidates(ranked, complete=True)
     cut = ranked[-1][1]
@@ -96,7 +98,7 @@ def _min_max(scores: Scores, *, least: float | None = None) -> Scores:
 
 def _reciprocal_ranks(*rankings: Scores) -> Scores:
     """Sum of 1 / (k + rank) over the rankings, ranks counted from 1."""
-    fused: dict[str, float] = {}
+    fused: dict[int, float] = {}
     for ranking in rankings:
         for rank, id_ in enumerate(ranking, start=1):
             fused[id_] = fused.get(id_, 0.0) + 1 / (_RRF_K + rank)

@@ -1,6 +1,7 @@
 """Points in a collection of a Qdrant server, through the vendor's client."""
 
 import json
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from llm_engineering.adapters.qdrant_points import (
     SPARSE,
     Payload,
     Point,
+    Ranked,
     Ranking,
     Selection,
     payload_of,
@@ -85,8 +87,8 @@ class ServerPoints:
         with server_errors(self._address):
             self._client.delete(self._collection, models.PointIdsList(points=list(ids)), wait=True)
 
-    def rank(self, rankings: Sequence[Ranking]) -> list[list[tuple[str, float]]]:
-        """Answer these rankings in one call: (id, score), best first."""
+    def rank(self, rankings: Sequence[Ranking]) -> list[Ranked]:
+        """Answer these rankings in one call, each best first."""
         from qdrant_client import models
 
         rescored = models.SearchParams(
@@ -105,7 +107,7 @@ class ServerPoints:
         ]
         with server_errors(self._address):
             answers = self._client.query_batch_points(self._collection, requests)
-        return [[(str(found.id), found.score) for found in answer.points] for answer in answers]
+        return [[(uuid.UUID(str(found.id)).int, found.score) for found in answer.points] for answer in answers]
 
     def payloads(self, ids: Sequence[str], *, fields: Sequence[str] | None = None) -> dict[str, Payload]:
         """Payloads of these points (all fields, or these); unknown ids are absent."""
