@@ -27,6 +27,8 @@ Config = Annotated[Path, typer.Option("--config", help="YAML with the numbers of
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON document on standard output")]
 Rebuild = Annotated[bool, typer.Option("--rebuild", help="build the index anew beside the old one, then switch")]
 DEFAULT = Path("configs/feature.yaml")
+MOST_LINES = 50
+"""Links with a word to say that a terminal shows; the totals and ``--json`` have all."""
 
 
 @app.command()

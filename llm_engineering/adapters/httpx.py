@@ -140,12 +140,8 @@ class HttpxFetcher:
 
         return self._follow(url, _Wanted(limit=self._config.max_bytes), ask)
 
-    def check(self, url: str) -> None:
-        """See the port."""
-        self.addresses(url)
-
     def addresses(self, url: str) -> list[str]:
-        """The permitted addresses of a URL's host, for engines that connect themselves. Errors as :meth:`check`."""
+        """The permitted addresses of a URL's host, for engines that connect themselves. See the port."""
         target = parse_target(url)
         return self._guard.addresses(target.host, target.port)
 

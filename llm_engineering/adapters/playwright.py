@@ -111,9 +111,9 @@ class PlaywrightFetcher:
         chromium = self._started()
         return chromium.run(_render(chromium.browser, page, self._fetcher, self._config), page.final_url)
 
-    def check(self, url: str) -> None:
+    def addresses(self, url: str) -> list[str]:
         """See the port."""
-        self._fetcher.check(url)
+        return self._fetcher.addresses(url)
 
     def _started(self) -> "_Chromium":
         with self._lock:

@@ -85,7 +85,7 @@ def _fold(text: str) -> str:
 
 
 def _any_of(phrases: str) -> str:
-    return "|".join(re.escape(phrase).replace("…", r"(?:\w+ ?){1,8}") for phrase in phrases.split("; "))
+    return "|".join(re.escape(phrase).replace("…", r"\w+(?: \w+){0,7}") for phrase in phrases.split("; "))
 
 
 _COMPILED = tuple(

@@ -173,7 +173,7 @@ def test_a_public_page_cannot_redirect_to_a_private_host(site, make):
 def test_nothing_is_asked_of_a_private_host_not_even_its_robots_txt(site, make):
     assert refusal_of(make(allow_private=()), site.at("/")) == "private-address"
     with pytest.raises(FetchRefused):
-        make(allow_private=()).check(site.at("/"))
+        make(allow_private=()).addresses(site.at("/"))
     assert site.requests == []
 
 
