@@ -27,6 +27,7 @@ Config = Annotated[Path, typer.Option("--config", help="YAML with the numbers of
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON document on standard output")]
 Rebuild = Annotated[bool, typer.Option("--rebuild", help="build the index anew beside the old one, then switch")]
 DEFAULT = Path("configs/feature.yaml")
+WORTH_A_LINE = ("refused", "failed", "gone", "missing", "moved")
 MOST_LINES = 50
 """Links with a word to say that a terminal shows; the totals and ``--json`` have all."""
 
@@ -181,11 +182,11 @@ def _print(name: str, reports: dict[str, Any], seconds: float) -> None:
     console = Console()
     crawled, imported = reports.get("crawl_sources"), reports.get("import_documents")
     if crawled is not None:
-        for line in crawled.lines:
-            if line.outcome in ("refused", "failed", "gone", "missing", "moved"):
-                console.print(
-                    f"{line.outcome.value:>8}  {line.url}  {line.detail}", markup=False, highlight=False, soft_wrap=True
-                )
+        told = [line for line in crawled.lines if line.outcome in WORTH_A_LINE]
+        if len(told) > MOST_LINES:
+            _line(console, f"{len(told) - MOST_LINES} more lines, which --json has; the last {MOST_LINES}:")
+        for line in told[-MOST_LINES:]:
+            _line(console, f"{line.outcome.value:>8}  {line.url}  {line.detail.removeprefix(line.url).strip()}")
     if imported is not None:
         for refusal in imported.refused:
             _line(console, f" refused  {refusal}")
