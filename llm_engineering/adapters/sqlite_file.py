@@ -155,7 +155,10 @@ class SQLiteFile:
 
     def _make(self, connection: sqlite3.Connection) -> None:
         """Make the schema where there is none; refuse what is not ours or is newer than we are."""
-        if not self._is_made(connection):
+        connection.execute("BEGIN")  # one view for all questions: another process may be making it right now
+        made = self._is_made(connection)
+        connection.execute("COMMIT")
+        if not made:
             connection.execute("BEGIN IMMEDIATE")
             if not self._is_made(connection):  # another process may have been first
                 for statement in _SCHEMA:

@@ -461,6 +461,14 @@ def test_a_restored_withdrawal_erases(warehouse):
     assert warehouse.revision(identity, 1) is None
 
 
+def test_a_restored_link_of_a_withdrawn_document_comes_without_details(warehouse):
+    identity = draft().document_id
+    warehouse.record([draft()])
+    warehouse.bury([identity], reason=TombstoneReason.WITHDRAWN)
+    warehouse.restore([link(document_id=identity, detail="Hello.", etag='"1"', last_modified="Sat")])
+    assert warehouse.links(author_id=ANN.id) == [link(document_id=identity)]
+
+
 def test_a_restore_of_many_entries_reads_them_batch_by_batch(warehouse):
     taken = []
 

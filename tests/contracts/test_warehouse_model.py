@@ -132,8 +132,8 @@ class MongoStory(Story):
 
 
 BRIEF = settings(
-    max_examples=25,
-    stateful_step_count=12,
+    max_examples=30,
+    stateful_step_count=20,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     derandomize=True,
@@ -141,4 +141,4 @@ BRIEF = settings(
 TestSQLiteStory = SQLiteStory.TestCase
 TestSQLiteStory.settings = BRIEF
 TestMongoStory = MongoStory.TestCase
-TestMongoStory.settings = settings(BRIEF, max_examples=10)
+TestMongoStory.settings = settings(BRIEF, max_examples=8, stateful_step_count=12)

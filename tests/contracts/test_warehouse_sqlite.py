@@ -98,18 +98,17 @@ def test_nothing_of_a_withdrawn_text_is_left_in_the_files(warehouse, path):
     assert SECRET.encode() not in bytes_of(path)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [1, 2])
 def test_no_ghost_of_a_withdrawn_text_is_left_where_rows_were_moved_about(warehouse, path, seed):
     chance = random.Random(seed)
     names = [str(chance.random()) for _ in range(300)]
-
-    def text(name: str, longest: int) -> str:
-        return f"secret-{name} " * chance.randint(1, longest)
-
-    for longest in (8, 40):
-        warehouse.record([draft(name, text(name, longest)) for name in names])
-    withdrawn = chance.sample(names, 20)
-    warehouse.bury([draft(name).document_id for name in withdrawn], reason=TombstoneReason.WITHDRAWN)
+    for edition in (1, 2):
+        texts = {name: f"{edition} " + f"secret-{name} " * chance.randint(1, 40) for name in names}
+        warehouse.record([draft(name, text) for name, text in texts.items()])
+    withdrawn = chance.sample(names, 200)
+    for part in range(5):
+        ids = [draft(name).document_id for name in withdrawn[part::5]]
+        warehouse.bury(ids, reason=TombstoneReason.WITHDRAWN)
     left = bytes_of(path)
     assert [name for name in withdrawn if f"secret-{name}".encode() in left] == []
 
