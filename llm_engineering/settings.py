@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from llm_engineering.domain.errors import UsageError
@@ -14,7 +14,9 @@ class Settings(BaseSettings):
     Field names in upper case are the environment variables. Secrets print as ``**********``.
     """
 
-    model_config = SettingsConfigDict(frozen=True, defer_build=True, extra="ignore", env_file=".env", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        frozen=True, defer_build=True, extra="ignore", env_file=".env", env_ignore_empty=True, populate_by_name=True
+    )
 
     twin_home: Path = Path(".twin")
     """Folder of everything embedded: warehouse, index, pipeline state."""
@@ -29,6 +31,17 @@ class Settings(BaseSettings):
     """Name of the collection, on a server the alias that readers follow."""
     embedding_model: str = "all-MiniLM-L6-v2"
     """Name or folder of a sentence-transformers model; the default comes packaged, nothing is downloaded."""
+    reranker_model: str = ""
+    """Name or folder of a sentence-transformers cross-encoder; empty: none."""
+    llm_base_url: str = ""
+    """Base URL of an OpenAI-compatible endpoint, as in ``http://127.0.0.1:8001/v1``; empty with a key: OpenAI's own."""
+    llm_model: str = "offline"
+    """Model name at that endpoint; ``offline`` answers by quoting the passages, without any model."""
+    llm_api_key: SecretStr | None = Field(default=None, validation_alias=AliasChoices("llm_api_key", "openai_api_key"))
+    api_keys: SecretStr = SecretStr("")
+    """Comma-separated SHA-256 hashes of the API keys that the service accepts; empty: only loopback may call."""
+    cors_origins: str = ""
+    """Comma-separated origins that browsers may call the service from."""
     crawl_allow_private: str = ""
     """Comma-separated hosts, ``host:port`` or networks (CIDR) that a crawl may contact although they are not public."""
     github_token: SecretStr | None = None

@@ -128,6 +128,58 @@ class SearchConfig(Configuration):
     """Weight of the dense ranking in weighted fusion."""
 
 
+class Sampling(Configuration):
+    """How a chat model picks its words; ``None`` leaves it to the server."""
+
+    temperature: float | None = Field(default=0.2, ge=0, le=2)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    top_k: int | None = Field(default=None, ge=1)
+    repetition_penalty: float | None = Field(default=None, gt=0)
+    max_tokens: int = Field(default=800, ge=1)
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+
+
+class ChatConfig(Configuration):
+    """Manners towards a chat endpoint. Times in seconds."""
+
+    timeout: float = Field(default=60.0, gt=0)
+    """For one whole reply, and for each wait between two pieces of a stream."""
+    connect_timeout: float = Field(default=5.0, gt=0)
+    retries: int = Field(default=3, ge=0)
+    concurrency: int = Field(default=16, ge=1)
+    """Requests under way at once; more wait their turn."""
+
+
+class AnswerConfig(Configuration):
+    """From a question to an answer."""
+
+    k: int = Field(default=6, ge=1)
+    """Passages that may be shown to the model."""
+    candidates: int = Field(default=30, ge=1)
+    """Chunks that retrieval hands on to reranking."""
+    per_document: int = Field(default=3, ge=1)
+    """Chunks of one document among the candidates."""
+    rewordings: int = Field(default=0, ge=0)
+    """Query expansion: further wordings of the question that are searched for too (needs a model)."""
+    hyde: bool = False
+    """Search also for a hypothetical answer (Gao et al., 2022; needs a model)."""
+    recency_half_life_days: float | None = Field(default=None, gt=0)
+    """A hit of that age counts half as much as one of today; off by default."""
+    rerank_seconds: float = Field(default=2.0, gt=0)
+    """Time box of the reranker, after which the fused order stands."""
+    diversity: float = Field(default=0.3, ge=0, le=1)
+    """Weight of novelty in maximal marginal relevance (Carbonell and Goldstein, 1998), where there is no reranker."""
+    context_tokens: int = Field(default=3000, ge=64)
+    """Budget of all passages in the model's own tokens."""
+    threshold: float = Field(default=0.35, ge=0, le=1)
+    """Calibrated confidence under which the twin says that it does not know."""
+    style_examples: int = Field(default=3, ge=0)
+    sampling: Sampling = Sampling()
+    search: SearchConfig = SearchConfig()
+    chat: ChatConfig = ChatConfig()
+
+
 class FeatureConfig(Configuration):
     """``configs/feature.yaml``: the whole feature pipeline."""
 

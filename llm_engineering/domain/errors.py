@@ -15,7 +15,10 @@
     │   ├── StoreLocked          another process holds it
     │   ├── StoreUnavailable     not reachable, not writable, disk full
     │   └── IndexMissing         nothing has been indexed yet
-    └── EmbeddingError           the embedding model failed
+    ├── EmbeddingError           the embedding model failed
+    └── ModelError               the chat model failed
+        ├── ModelUnavailable     down, refusing, too slow
+        └── ModelReplyInvalid    its reply is of no use
 """
 
 
@@ -97,3 +100,19 @@ class IndexMissing(StoreError):
 
 class EmbeddingError(TwinError):
     """The embedding model could not be loaded or failed on a text."""
+
+
+class ModelError(TwinError):
+    """The chat model failed."""
+
+
+class ModelUnavailable(ModelError):
+    """The chat model cannot be reached, refuses us, or does not answer in time. ``retry_after`` in seconds, if it said."""
+
+    def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+
+class ModelReplyInvalid(ModelError):
+    """The chat model answered with something of no use: no text, or not the structure that was asked for."""

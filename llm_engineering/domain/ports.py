@@ -4,13 +4,16 @@ All methods raise :class:`~llm_engineering.domain.errors.TwinError` subclasses o
 Nothing is opened at import; whoever opens a store closes it (the openers in ``bootstrap`` are context managers).
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from llm_engineering.domain.config import IndexRecipe
+from pydantic import BaseModel
+
+from llm_engineering.domain.answers import Prompt, Reply
+from llm_engineering.domain.config import IndexRecipe, Sampling
 from llm_engineering.domain.entities import (
     Author,
     Change,
@@ -30,6 +33,8 @@ from llm_engineering.domain.entities import (
     TombstoneReason,
     WarehouseStatus,
 )
+
+Structured = TypeVar("Structured", bound=BaseModel)
 
 Restorable = Author | Document | Revision | Tombstone | Link
 """One line of an export; authors before their documents, documents before their revisions and tombstones."""
@@ -124,7 +129,7 @@ class Warehouse(Protocol):
         ...
 
     def save_links(self, links: Sequence[Link]) -> None:
-        """Insert or replace fetch states, keyed by (author, source, url)."""
+        """Insert or replace fetch states, keyed by (author, source, url); an unknown author raises :class:`UnknownAuthor`."""
         ...
 
     def restore(self, entries: Iterable[Restorable]) -> RestoreReport:
@@ -314,4 +319,52 @@ class Index(Protocol):
 
     def close(self) -> None:
         """Release the engine."""
+        ...
+
+
+class ChatModel(Protocol):
+    """Writes text. Asynchronous, so that a caller who leaves cancels the work; nothing blocks the event loop.
+
+    Errors are :class:`ModelError` subclasses: :class:`ModelUnavailable` (down, refused, out of time, out of retries) and
+    :class:`ModelReplyInvalid` (no text, not the JSON that was asked for after one repair round).
+    """
+
+    @property
+    def name(self) -> str:
+        """What answers report as ``model``."""
+        ...
+
+    async def complete(self, prompt: Prompt, *, sampling: Sampling) -> Reply:
+        """The whole reply."""
+        ...
+
+    def stream(self, prompt: Prompt, *, sampling: Sampling) -> AsyncIterator[str | Reply]:
+        """Pieces of text as they come; the last item is the :class:`Reply` with the whole text and the counts."""
+        ...
+
+    async def structured(self, prompt: Prompt, *, shape: type[Structured], sampling: Sampling) -> Structured:
+        """A reply validated as ``shape`` (by JSON schema where the server can), with one repair round."""
+        ...
+
+    def count_tokens(self, text: str) -> int:
+        """Length in the model's own tokens where they are known; else a careful over-estimate."""
+        ...
+
+    async def check(self) -> None:
+        """Raise :class:`ModelUnavailable` if it cannot answer now; cheap."""
+        ...
+
+    async def close(self) -> None:
+        """Release connections."""
+        ...
+
+
+class Reranker(Protocol):
+    """Scores how well passages answer a query; thread-safe."""
+
+    @property
+    def name(self) -> str: ...
+
+    def scores(self, query: str, passages: Sequence[str]) -> list[float]:
+        """One score per passage, higher is better, in order."""
         ...
