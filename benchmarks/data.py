@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from llm_engineering.crawl.handbook import import_handbook
+from llm_engineering.domain.config import CleanConfig
 from llm_engineering.domain.entities import Author, Draft, Kind, TextFormat, document_id
 from llm_engineering.domain.ports import Warehouse
+from llm_engineering.features.clean import reading_spans, reading_text
 
 _ROOT = Path(__file__).resolve().parents[1]
 _NOBODY = Author.named("Unknown Author")
-_PASSAGES_PER_ARTICLE = 3
+_PASSAGES_PER_THIRD = 3
 
 
 def real_data(name: str) -> Path:
@@ -49,8 +51,8 @@ class Questions:
 def handbook(warehouse: Warehouse) -> list[Questions]:
     """76 articles of two authors: title → article, and passages of 20 to 30 words → article.
 
-    The passages are drawn evenly from each third of every article's raw text, whatever stands there: prose, code, lists,
-    navigation. Every article in which a passage stands word for word counts as right.
+    The passages are drawn evenly over each third of every article's reading view, whatever stands there: prose, code,
+    lists, tables, references. Every article in which the same words stand in the same order counts as right.
     """
     import_handbook(warehouse, real_data("handbook_warehouse"))
     articles = [
@@ -67,17 +69,19 @@ def handbook(warehouse: Warehouse) -> list[Questions]:
     rng = random.Random(7)
     queries: dict[str, str] = {}
     third: dict[str, str] = {}
-    for identity, _, text in articles:
-        words = text.split()
-        for part in range(_PASSAGES_PER_ARTICLE):
-            length = rng.randint(20, 30)
-            low, high = part * len(words) // 3, (part + 1) * len(words) // 3 - length
-            start = rng.randint(low, max(low, high))
-            queries[f"{identity} {part}"] = " ".join(words[start : start + length])
-            third[f"{identity} {part}"] = ("first third", "middle third", "last third")[part]
-    flat = {identity: " ".join(text.split()) for identity, _, text in articles}
+    read = {identity: _reading_view(text).split() for identity, _, text in articles}
+    for identity, words in read.items():
+        for part, name in enumerate(("first third", "middle third", "last third")):
+            for number in range(_PASSAGES_PER_THIRD):
+                length = rng.randint(20, 30)
+                low, high = part * len(words) // 3, (part + 1) * len(words) // 3 - length
+                start = rng.randint(low, max(low, high))
+                query = f"{identity} {part} {number}"
+                queries[query], third[query] = " ".join(words[start : start + length]), name
+    plain = {identity: _plain(" ".join(words)) for identity, words in read.items()}
     relevant = {
-        query: {identity: 1 for identity, text in flat.items() if passage in text} for query, passage in queries.items()
+        query: {identity: 1 for identity, text in plain.items() if _plain(passage) in text}
+        for query, passage in queries.items()
     }
     return [by_title, Questions(name="handbook passages", queries=queries, relevant=relevant, group=third)]
 
@@ -107,6 +111,16 @@ SETS: dict[str, Callable[[Warehouse], list[Questions]]] = {
     "chroma_chunking": lambda warehouse: [collection("chroma_chunking", warehouse)],
 }
 """What puts each corpus into an empty warehouse and returns the questions about it."""
+
+
+def _reading_view(text: str) -> str:
+    return reading_text(text, reading_spans(text, format=TextFormat.MARKDOWN, config=CleanConfig()))
+
+
+def _plain(text: str) -> str:
+    """The words alone, so that markup and punctuation tell no two texts apart."""
+    words = re.findall(r"[^\W_]+", text.casefold())
+    return f" {' '.join(words)} "
 
 
 def _lines(file: Path) -> Iterator[dict[str, Any]]:
