@@ -114,7 +114,14 @@ def payload_of(indexed: IndexedChunk) -> dict[str, Any]:
     payload["kind"] = indexed.kind.value
     payload["published_at"] = indexed.published_at.isoformat() if indexed.published_at else None
     payload["vector_key"] = indexed.vector_key
-    return payload
+    return {name: _encodable(value) for name, value in payload.items()}
+
+
+def _encodable(value: Any) -> Any:
+    """A lone surrogate cannot leave Python: ``?`` stands in the index for it, at the same place, so that spans hold."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    return [_encodable(part) for part in value] if isinstance(value, list) else value
 
 
 def chunk_of(point: Point) -> IndexedChunk:

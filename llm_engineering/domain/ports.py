@@ -253,7 +253,11 @@ class SparseEncoder(Protocol):
 
 class IndexWriter(Protocol):
     """One writing session on an index; at most one exists at a time. Nothing is visible to readers of the embedded
-    engine before :meth:`commit`; on a server, published points are visible at once."""
+    engine before :meth:`commit`; on a server, published points are visible at once.
+
+    The embedded engine hands out the side that readers do not see, which may be one session behind: whoever writes brings
+    it level from ``watermark_name``, else from ``inherited_watermark``.
+    """
 
     @property
     def watermark_name(self) -> str:

@@ -64,8 +64,8 @@ def sync(
     the last watermark, which moves only after the points of its changes are durable.
     """
     head = warehouse.head()
-    visible = _visible_watermark(warehouse, index)
-    if visible == head and not rebuild and not _outdated(index, recipe):
+    visible = None if rebuild else _visible_watermark(warehouse, index)  # a rebuild asks nothing of a damaged index
+    if visible == head and not _outdated(index, recipe):
         return SyncReport(watermark=head)
     work = _Sync(warehouse, recipe, chunker, embedder, sparse, config)
     with index.writer(recipe, rebuild=rebuild) as writer:

@@ -55,6 +55,7 @@ class Twin:
     """A warehouse, an index and a counting embedder in one folder."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.warehouse = SQLiteWarehouse(folder / "warehouse.sqlite")
         self.warehouse.save_author(ADA)
         self.index = EdgeIndex(folder / "index")
@@ -215,6 +216,24 @@ def test_a_document_that_came_and_went_between_two_syncs_leaves_nothing(twin: Tw
     report = twin.sync()
     assert twin.indexed() == twin.expected()
     assert (report.embedded, report.removed) == (0, 0)
+
+
+def test_a_text_that_no_encoding_can_hold_costs_no_neighbour(twin: Twin):
+    twin.write("broken", "half a \ud83d face\n")
+    twin.write("whole", "sound\n")
+    twin.sync()
+    assert {text for _, _, text in twin.indexed()} == {"half a ? face\n", "sound\n"}
+
+
+def test_a_rebuild_does_not_need_the_damaged_index_it_replaces(twin: Twin):
+    twin.write("post", "one\n")
+    twin.sync()
+    twin.index.close()
+    for damaged in (twin.folder / "index").rglob("*.json"):
+        damaged.write_text("{")
+    twin.index = EdgeIndex(twin.folder / "index")
+    twin.sync(rebuild=True)
+    assert twin.indexed() == twin.expected()
 
 
 def test_an_empty_warehouse_makes_an_empty_index(twin: Twin):
