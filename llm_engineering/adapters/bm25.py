@@ -17,8 +17,17 @@ from llm_engineering.domain.config import SparseConfig
 from llm_engineering.domain.entities import SparseVector
 from llm_engineering.domain.errors import UsageError
 
-VERSION = 1
+VERSION = 2
 """Raise it when the same text gets other terms."""
+
+_ENGLISH = """
+a an and are as at be but by can could did do does for from had has have how i if in into is it its me my no not of on or
+our should so than that the their them then there these they this to was we were what when where which who whom whose why
+will with would you your
+"""
+
+STOP_WORDS = {"english": frozenset(_ENGLISH.split())}
+"""Words that say how something is asked, not what. Other languages leave them to the inverse document frequency."""
 
 # Vowel signs and accents are part of words; Python's \w leaves them out. The South Asian blocks are taken whole.
 _MARKS = (
@@ -61,6 +70,7 @@ class Bm25Encoder:
         identity = json.dumps([VERSION, config.model_dump(mode="json") | {"language": language}], sort_keys=True)
         self.fingerprint = hashlib.sha256(identity.encode()).hexdigest()[:32]
         self._config = config
+        self._stop_words = STOP_WORDS.get(language, frozenset())
         stemmers = threading.local()  # a stemmer keeps state while it works
 
         @lru_cache(maxsize=100_000)
@@ -75,7 +85,7 @@ class Bm25Encoder:
 
     def encode_passage(self, text: str) -> SparseVector:
         """Saturated and length-normalised term frequencies, by ascending term id; empty for a text without words."""
-        counts = Counter(map(self._term_id, words(text)))
+        counts = Counter(self._terms(text))
         k1, b = self._config.k1, self._config.b
         length = counts.total() / self._config.average_length
         damping = k1 * (1 - b + b * length)
@@ -86,8 +96,11 @@ class Bm25Encoder:
 
     def encode_query(self, text: str) -> SparseVector:
         """Weight 1 per distinct term, by ascending term id."""
-        indices = sorted(set(map(self._term_id, words(text))))
+        indices = sorted(set(self._terms(text)))
         return SparseVector(indices=indices, values=[1.0] * len(indices))
+
+    def _terms(self, text: str) -> Iterator[int]:
+        return (self._term_id(word) for word in words(text) if word not in self._stop_words)
 
 
 def words(text: str) -> Iterator[str]:

@@ -51,6 +51,13 @@ def test_inflected_words_meet_in_their_stem():
     assert encoder.encode_query("chunks embedding").indices == encoder.encode_query("chunk embedded").indices
 
 
+def test_english_words_of_asking_are_no_terms():
+    encoder = Bm25Encoder(SparseConfig(language="english"))
+    assert encoder.encode_query("What is the watermark of an index?") == encoder.encode_query("watermark index")
+    assert encoder.encode_query("to be or not to be").indices == []
+    assert len(Bm25Encoder(SparseConfig(language="none")).encode_query("to be or not to be").indices) == 4
+
+
 def test_without_a_stemmer_words_stay_as_they_are():
     encoder = Bm25Encoder(SparseConfig(language="none"))
     assert encoder.encode_query("chunks").indices != encoder.encode_query("chunk").indices
