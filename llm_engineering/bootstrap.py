@@ -4,18 +4,39 @@ Which engine is used follows from an address: a path is embedded, a URL is a ser
 """
 
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llm_engineering.domain.config import CrawlConfig, EmbeddingConfig, FeatureConfig, IndexRecipe, SparseConfig
+from llm_engineering.domain.config import (
+    AnswerConfig,
+    ChatConfig,
+    CrawlConfig,
+    EmbeddingConfig,
+    FeatureConfig,
+    IndexRecipe,
+    SparseConfig,
+)
 from llm_engineering.domain.entities import Chunk, DocumentState
 from llm_engineering.domain.errors import IndexMismatch, IndexMissing, StoreUnavailable, UsageError
-from llm_engineering.domain.ports import Embedder, Fetcher, Index, Repositories, SparseEncoder, Warehouse
+from llm_engineering.domain.ports import (
+    ChatModel,
+    Embedder,
+    Fetcher,
+    Index,
+    Repositories,
+    Reranker,
+    SparseEncoder,
+    Warehouse,
+)
 
 if TYPE_CHECKING:
+    from llm_engineering.rag.twin import Twin
     from llm_engineering.settings import Settings
+
+OFFLINE = "offline"
+"""The ``LLM_MODEL`` that needs no model."""
 
 
 @contextmanager
@@ -167,6 +188,68 @@ def open_encoders(settings: "Settings", index: Index) -> tuple[Embedder, SparseE
             hint="Set EMBEDDING_MODEL back, or rebuild: poe run-sync-pipeline --rebuild",
         )
     return embedder, sparse
+
+
+def open_chat_model(
+    settings: "Settings",
+    config: ChatConfig,
+    *,
+    embed: Callable[[Sequence[str]], list[list[float]]] | None = None,
+    terms: Callable[[str], Sequence[int]] | None = None,
+) -> ChatModel:
+    """The model named by ``LLM_MODEL``: at ``LLM_BASE_URL``, or ``offline``, which quotes and uses the given encoders.
+
+    Nothing is contacted before the first call; whoever opens it awaits its ``close``.
+    """
+    if settings.llm_model == OFFLINE:
+        from llm_engineering.adapters.offline import OfflineModel
+
+        return OfflineModel(embed=embed, terms=terms)
+    from llm_engineering.adapters.openai import OpenAIChatModel
+
+    key = settings.llm_api_key.get_secret_value() if settings.llm_api_key else None
+    return OpenAIChatModel(settings.llm_base_url, settings.llm_model, key, config)
+
+
+def open_reranker(settings: "Settings") -> Reranker | None:
+    """The cross-encoder named by ``RERANKER_MODEL``; ``None`` where none is named."""
+    if not settings.reranker_model:
+        return None
+    from llm_engineering.adapters.cross_encoder import CrossEncoderReranker
+
+    return CrossEncoderReranker(settings.reranker_model)
+
+
+@asynccontextmanager
+async def open_twin(settings: "Settings", config: AnswerConfig) -> AsyncIterator["Twin"]:
+    """Everything that answering needs, opened and closed together.
+
+    Raises :class:`IndexMissing` and :class:`IndexMismatch` like :func:`open_encoders`.
+    """
+    from llm_engineering.rag.twin import Twin
+
+    with ExitStack() as stores:
+        warehouse = stores.enter_context(open_warehouse(settings))
+        index = stores.enter_context(open_index(settings))
+        embedder, sparse = open_encoders(settings, index)
+
+        def terms(text: str) -> Sequence[int]:
+            return sparse.encode_query(text).indices
+
+        model = open_chat_model(settings, config.chat, embed=embedder.embed_passages, terms=terms)
+        try:
+            yield Twin(
+                warehouse=warehouse,
+                index=index,
+                embedder=embedder,
+                sparse=sparse,
+                model=model,
+                planner=None if settings.llm_model == OFFLINE else model,
+                reranker=open_reranker(settings),
+                config=config,
+            )
+        finally:
+            await model.close()
 
 
 def prepare_home(settings: "Settings") -> Path:

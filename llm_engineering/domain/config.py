@@ -154,6 +154,8 @@ class ChatConfig(Configuration):
 class AnswerConfig(Configuration):
     """From a question to an answer."""
 
+    understand: Literal["model", "rules"] = "model"
+    """Who reads the question: the chat model where there is one (a call more per question), or rules alone."""
     k: int = Field(default=6, ge=1)
     """Passages that may be shown to the model."""
     candidates: int = Field(default=30, ge=1)

@@ -1,0 +1,60 @@
+"""What answering works with, and what it tells while it works."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+from llm_engineering.domain.answers import Answer, Passage
+from llm_engineering.domain.config import AnswerConfig
+from llm_engineering.domain.ports import ChatModel, Embedder, Index, Reranker, SparseEncoder, Warehouse
+
+Embed = Callable[[str], Awaitable[list[float]]]
+"""Turns one query into its vector; a service may gather queries that come at the same time."""
+
+
+def _no_span(stage: str) -> AbstractContextManager[object]:
+    return nullcontext(stage)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Twin:
+    """Open stores and models, and the numbers of answering. Everything in it is thread-safe and serves many questions at once."""
+
+    warehouse: Warehouse
+    index: Index
+    embedder: Embedder
+    sparse: SparseEncoder
+    model: ChatModel
+    """Writes the answer."""
+    planner: ChatModel | None = None
+    """Reads questions and rewords them; ``None``: rules do it, and nothing is reworded (the ``offline`` model does neither)."""
+    reranker: Reranker | None = None
+    config: AnswerConfig = field(default_factory=AnswerConfig)
+    embed: Embed | None = None
+    """Used in place of ``embedder.embed_query`` where it is given."""
+    span: Callable[[str], AbstractContextManager[object]] = _no_span
+    """Entered around each stage with its name: understand, expand, retrieve, rerank, assemble, write, verify."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """First event: the passages that the answer is written from; empty where none are."""
+
+    passages: tuple[Passage, ...]
+
+
+@dataclass(frozen=True)
+class Text:
+    """A piece of the answer as the model writes it, not verified yet."""
+
+    piece: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """Last event: the verified answer. Its text replaces the pieces wherever the two differ."""
+
+    answer: Answer
+
+
+Event = Sources | Text | Done
