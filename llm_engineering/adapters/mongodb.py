@@ -8,6 +8,7 @@ from pymongo import ReplaceOne, ReturnDocument
 from llm_engineering.adapters import mongodb_rows as rows
 from llm_engineering.adapters.mongodb_rows import Row
 from llm_engineering.adapters.mongodb_server import MongoServer, Session
+from llm_engineering.domain.answers import Feedback
 from llm_engineering.domain.entities import (
     Author,
     Change,
@@ -177,13 +178,34 @@ class MongoWarehouse:
 
         self._server.transaction(work)
 
+    def save_feedback(self, feedback: Feedback) -> None:
+        """See the port."""
+
+        def work(session: Session) -> None:
+            ledger = self._ledger(session, set(feedback.document_ids))
+            ledger.judge(feedback)
+            self._commit(session, ledger)
+
+        self._server.transaction(work)
+
+    def feedback(self) -> Iterator[Feedback]:
+        """See the port."""
+        last = ""
+        while page := self._feedback(last):
+            yield from page
+            last = page[-1].request_id
+
+    def _feedback(self, after: str) -> list[Feedback]:
+        with self._server.speaking():
+            found = self._server["feedback"].find({"_id": {"$gt": after}}).sort("_id").limit(_PAGE)
+            return [rows.feedback(row) for row in found]
+
     def restore(self, entries: Iterable[Restorable]) -> RestoreReport:
         """See the port."""
 
         def restored(batch: list[Restorable]) -> RestoreReport:
             def work(session: Session) -> RestoreReport:
-                links = [entry for entry in batch if isinstance(entry, Link)]
-                ledger = self._ledger(session, documents_of(batch), links)
+                ledger = self._ledger(session, documents_of(batch), batch)
                 report = ledger.restore(batch)
                 self._commit(session, ledger)
                 return report
@@ -215,26 +237,30 @@ class MongoWarehouse:
 
         return self._server.transaction(work)
 
-    def _ledger(self, session: Session, document_ids: set[str], links: Sequence[Link] = ()) -> Ledger:
-        """A ledger that knows these documents with all their revisions, these links and every author."""
+    def _ledger(self, session: Session, document_ids: set[str], entries: Sequence[Restorable] = ()) -> Ledger:
+        """A ledger that knows these documents with all their revisions, the links and feedback of the entries, every author."""
         documents = self._server["documents"].find({"_id": {"$in": sorted(document_ids)}}, session=session)
         contents = self._server["revisions"].find(
             {"document_id": {"$in": sorted(document_ids)}},
             {"document_id": 1, "number": 1, "content_hash": 1, "title": 1},
             session=session,
         )
-        keys = {rows.link_row_id(link_key(link)): link_key(link) for link in links}
+        links = [link_key(entry) for entry in entries if isinstance(entry, Link)]
+        keys = {rows.link_row_id(key): key for key in links}
+        requests = [entry.request_id for entry in entries if isinstance(entry, Feedback)]
+        judged = self._server["feedback"].find({"_id": {"$in": requests}}, {"_id": 1}, session=session)
         known_links = self._server["links"].find({"_id": {"$in": sorted(keys)}}, {"_id": 1}, session=session)
         return Ledger(
             self._authors(session),
             map(rows.standing, documents),
             {(row["document_id"], row["number"]): (row["content_hash"], rows.unpack(row["title"])) for row in contents},
             [keys[row["_id"]] for row in known_links],
+            [row["_id"] for row in judged],
         )
 
     def _commit(self, session: Session, ledger: Ledger) -> None:
         """Write what the ledger decided; the caller's transaction makes it one step."""
-        if not (ledger.authors or ledger.documents or ledger.revisions or ledger.links):
+        if not (ledger.authors or ledger.documents or ledger.revisions or ledger.links or ledger.feedback):
             return
         # the counter is touched by every write, so that any two writers conflict: an erasure never misses a text
         log = self._server["meta"].find_one_and_update(
@@ -254,6 +280,7 @@ class MongoWarehouse:
         self._add("revisions", [rows.revision_row(revision) for revision in ledger.revisions], session)
         self._add("changes", [rows.change_row(change) for change in changes], session)
         self._put("links", [rows.link_row(link) for link in ledger.links], session)
+        self._put("feedback", [rows.feedback_row(feedback) for feedback in ledger.feedback], session)
         self._erase(sorted(ledger.erased), session)
 
     def _erase(self, document_ids: list[str], session: Session) -> None:
@@ -261,6 +288,7 @@ class MongoWarehouse:
             return
         chosen = {"document_id": {"$in": document_ids}}
         self._server["revisions"].delete_many(chosen, session=session)
+        self._server["feedback"].delete_many({"document_ids": {"$in": document_ids}}, session=session)
         blank = {"detail": "", "etag": None, "last_modified": None}
         self._server["links"].update_many(chosen, {"$set": blank}, session=session)
 

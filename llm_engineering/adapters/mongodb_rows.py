@@ -4,6 +4,7 @@ import hashlib
 from enum import Enum
 from typing import Any
 
+from llm_engineering.domain.answers import Feedback
 from llm_engineering.domain.entities import (
     Author,
     Change,
@@ -60,6 +61,11 @@ def link_row_id(key: LinkKey) -> str:
     return hashlib.sha256("\x00".join(key).encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def feedback_row(feedback: Feedback) -> Row:
+    """Key: the request's id."""
+    return {"_id": feedback.request_id, **_fields(feedback, "request_id")}
+
+
 def author(row: Row) -> Author:
     """Inverse of :func:`author_row`."""
     return Author(id=row["_id"], **_rest(row))
@@ -94,6 +100,11 @@ def change(row: Row) -> Change:
 def link(row: Row) -> Link:
     """Inverse of :func:`link_row`."""
     return Link(**_rest(row))
+
+
+def feedback(row: Row) -> Feedback:
+    """Inverse of :func:`feedback_row`."""
+    return Feedback(request_id=row["_id"], **_rest(row))
 
 
 def state(row: Row, authors: dict[str, Author], revisions: dict[str, Row]) -> DocumentState:

@@ -24,13 +24,14 @@ from pymongo.write_concern import WriteConcern
 
 from llm_engineering.domain.errors import StoreError, StoreLocked, StoreUnavailable, UsageError
 
-_VERSION = 1
+_VERSION = 2
 _INDEXES: dict[str, tuple[tuple[tuple[str, ...], bool], ...]] = {
     "authors": ((("full_name",), False),),
     "documents": ((("author_id",), False), (("url",), False)),
     "revisions": ((("document_id", "number"), True),),
     "changes": ((("sequence",), True),),
     "links": ((("author_id", "url"), False), (("document_id",), False)),
+    "feedback": ((("document_ids",), False),),
 }
 """By collection: the fields of each index, and whether it is unique."""
 
@@ -142,6 +143,7 @@ class MongoServer:
                 meta.update_one({"_id": identity}, {"$setOnInsert": fresh}, upsert=True)
             except DuplicateKeyError:
                 continue  # another process was first
+        meta.update_one({"_id": "schema", "version": {"$lt": _VERSION}}, {"$set": {"version": _VERSION}})
         schema = meta.find_one({"_id": "schema"}) or {}
         if schema.get("version", 0) > _VERSION:
             raise StoreUnavailable(

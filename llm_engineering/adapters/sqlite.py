@@ -9,6 +9,7 @@ from pathlib import Path
 from llm_engineering.adapters import sqlite_rows as rows
 from llm_engineering.adapters.sqlite_file import SQLiteFile
 from llm_engineering.adapters.sqlite_rows import bound
+from llm_engineering.domain.answers import Feedback
 from llm_engineering.domain.entities import (
     Author,
     Change,
@@ -186,6 +187,27 @@ class SQLiteWarehouse:
                 ledger.require_author(link.author_id)
             _put_links(store, links)
 
+    def save_feedback(self, feedback: Feedback) -> None:
+        """See the port."""
+        with self._file.writing() as store:
+            ledger = _ledger(store, set(feedback.document_ids))
+            ledger.judge(feedback)
+            _commit(store, ledger)
+
+    def feedback(self) -> Iterator[Feedback]:
+        """See the port."""
+        last = ""
+        while page := self._feedback(last):
+            yield from page
+            last = page[-1].request_id
+
+    def _feedback(self, after: str) -> list[Feedback]:
+        with self._file.reading() as store:
+            found = store.execute(
+                f"SELECT * FROM feedback WHERE request_id > ? ORDER BY request_id LIMIT {_PAGE}", [after]
+            )
+            return [rows.feedback(row) for row in found]
+
     def restore(self, entries: Iterable[Restorable]) -> RestoreReport:
         """See the port."""
         try:
@@ -195,7 +217,7 @@ class SQLiteWarehouse:
 
     def _restore(self, batch: list[Restorable]) -> RestoreReport:
         with self._file.writing() as store:
-            ledger = _ledger(store, documents_of(batch), [entry for entry in batch if isinstance(entry, Link)])
+            ledger = _ledger(store, documents_of(batch), batch)
             report = ledger.restore(batch)
             _commit(store, ledger)
         return report
@@ -221,8 +243,8 @@ class SQLiteWarehouse:
             )
 
 
-def _ledger(store: sqlite3.Connection, document_ids: set[str], links: Sequence[Link] = ()) -> Ledger:
-    """A ledger that knows these documents with all their revisions, these links and every author."""
+def _ledger(store: sqlite3.Connection, document_ids: set[str], entries: Sequence[Restorable] = ()) -> Ledger:
+    """A ledger that knows these documents with all their revisions, the links and feedback of the entries, every author."""
     chosen = [json.dumps(sorted(document_ids))]
     documents = store.execute("SELECT * FROM documents WHERE id IN (SELECT value FROM json_each(?))", chosen)
     contents = store.execute(
@@ -230,12 +252,16 @@ def _ledger(store: sqlite3.Connection, document_ids: set[str], links: Sequence[L
         " WHERE document_id IN (SELECT value FROM json_each(?))",
         chosen,
     )
+    links = [link_key(entry) for entry in entries if isinstance(entry, Link)]
+    requests = [entry.request_id for entry in entries if isinstance(entry, Feedback)]
     known = "SELECT 1 FROM links WHERE author_id = ? AND source = ? AND url = ?"
+    judged = "SELECT 1 FROM feedback WHERE request_id = ?"
     return Ledger(
         _authors(store),
         [rows.standing(row) for row in documents],
         {(row["document_id"], row["number"]): (row["content_hash"], readable(row["title"])) for row in contents},
-        [key for key in map(link_key, links) if store.execute(known, bound(*key)).fetchone()],
+        [key for key in links if store.execute(known, bound(*key)).fetchone()],
+        [request for request in requests if store.execute(judged, [request]).fetchone()],
     )
 
 
@@ -261,10 +287,16 @@ def _commit(store: sqlite3.Connection, ledger: Ledger) -> None:
         ),
     )
     _put_links(store, ledger.links)
+    store.executemany(
+        "INSERT OR REPLACE INTO feedback VALUES (?, ?, ?, ?, ?, ?, ?)", map(rows.feedback_values, ledger.feedback)
+    )
     for document_id in ledger.erased:
         store.execute("DELETE FROM revisions WHERE document_id = ?", (document_id,))
         store.execute(
             "UPDATE links SET detail = '', etag = NULL, last_modified = NULL WHERE document_id = ?", (document_id,)
+        )
+        store.execute(
+            "DELETE FROM feedback WHERE EXISTS (SELECT 1 FROM json_each(document_ids) WHERE value = ?)", (document_id,)
         )
         store.execute("INSERT OR IGNORE INTO erasures VALUES (?)", (document_id,))
 

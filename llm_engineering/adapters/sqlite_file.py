@@ -11,7 +11,6 @@ from llm_engineering.domain.errors import StoreError, StoreLocked, StoreUnavaila
 
 _APPLICATION = 0x5457494E
 """``TWIN``: tells our files from those of other programs."""
-_VERSION = 1
 
 _SCHEMA = (
     "CREATE TABLE authors (id TEXT PRIMARY KEY, full_name TEXT NOT NULL, aliases TEXT NOT NULL)",
@@ -35,8 +34,15 @@ _SCHEMA = (
     "CREATE INDEX links_by_document ON links (document_id)",
     "CREATE TABLE erasures (document_id TEXT PRIMARY KEY)",
     f"PRAGMA application_id = {_APPLICATION}",
-    f"PRAGMA user_version = {_VERSION}",
 )
+_FEEDBACK = (
+    """CREATE TABLE feedback (
+        request_id TEXT PRIMARY KEY, vote TEXT NOT NULL, query TEXT NOT NULL, answer TEXT NOT NULL, better_answer TEXT,
+        document_ids TEXT NOT NULL, at TEXT NOT NULL) WITHOUT ROWID""",
+)
+_STEPS = (_SCHEMA, _FEEDBACK)
+"""What leads from each version to the next; an older file takes the steps that it lacks."""
+_VERSION = len(_STEPS)
 
 _ELSEWHERE = "Set WAREHOUSE_URL to another path."
 _TROUBLE: dict[int, tuple[type[StoreError], str, str]] = {
@@ -154,19 +160,21 @@ class SQLiteFile:
         return connection
 
     def _make(self, connection: sqlite3.Connection) -> None:
-        """Make the schema where there is none; refuse what is not ours or is newer than we are."""
+        """Make the schema where there is none or bring an older one up; refuse what is not ours or is newer than we are."""
         connection.execute("BEGIN")  # one view for all questions: another process may be making it right now
-        made = self._is_made(connection)
+        version = self._version(connection)
         connection.execute("COMMIT")
-        if not made:
+        if version < _VERSION:
             connection.execute("BEGIN IMMEDIATE")
-            if not self._is_made(connection):  # another process may have been first
-                for statement in _SCHEMA:
+            for step in _STEPS[self._version(connection) :]:  # asked again: another process may have been first
+                for statement in step:
                     connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {_VERSION}")
             connection.execute("COMMIT")
         self._enter_wal(connection)
 
-    def _is_made(self, connection: sqlite3.Connection) -> bool:
+    def _version(self, connection: sqlite3.Connection) -> int:
+        """Version of the schema, 0 where there is none."""
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         (objects,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -177,7 +185,7 @@ class SQLiteFile:
                 f"The warehouse {self.path} has version {version}, this program reads up to {_VERSION}",
                 hint="Upgrade llm-engineering.",
             )
-        return bool(version)
+        return int(version)
 
     def _enter_wal(self, connection: sqlite3.Connection) -> None:
         """Switch to write-ahead logging, which no busy timeout covers: two first openers may meet here."""

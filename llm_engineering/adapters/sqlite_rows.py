@@ -4,6 +4,7 @@ import json
 import sqlite3
 from datetime import datetime
 
+from llm_engineering.domain.answers import Feedback
 from llm_engineering.domain.entities import Author, Change, Document, DocumentState, Link, Revision, Tombstone
 from llm_engineering.domain.ledger import Standing, readable, storable
 
@@ -68,6 +69,19 @@ def link_values(link: Link) -> Values:
     )
 
 
+def feedback_values(feedback: Feedback) -> Values:
+    """In the order of the columns of ``feedback``."""
+    return bound(
+        feedback.request_id,
+        feedback.vote,
+        feedback.query,
+        feedback.answer,
+        feedback.better_answer,
+        json.dumps(feedback.document_ids),
+        _iso(feedback.at),
+    )
+
+
 def bound(*values: str | int | None) -> Values:
     """Parameters as SQLite takes them."""
     return tuple(storable(value) if isinstance(value, str) else value for value in values)
@@ -127,6 +141,12 @@ def link(row: sqlite3.Row) -> Link:
     """A row of ``links``."""
     columns = {name: _plain(row[name]) for name in set(row.keys()) - {"fetched_at"}}
     return Link(**columns, fetched_at=_moment(row["fetched_at"]))
+
+
+def feedback(row: sqlite3.Row) -> Feedback:
+    """A row of ``feedback``."""
+    columns = {name: _plain(row[name]) for name in ("request_id", "vote", "query", "answer", "better_answer")}
+    return Feedback(**columns, document_ids=tuple(json.loads(row["document_ids"])), at=_moment(row["at"]))
 
 
 def state(row: sqlite3.Row) -> DocumentState:

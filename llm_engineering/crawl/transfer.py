@@ -1,7 +1,7 @@
 """Into the warehouse and out of it: JSON lines without loss, and the data folder of the LLM Engineer's Handbook.
 
 An export is a header line and then one entry a line: authors, documents, revisions and tombstones in the order of the
-change log, links. An entry is ``{"revision": {…}}``, named after what it is.
+change log, links, feedback on answers. An entry is ``{"revision": {…}}``, named after what it is.
 """
 
 import json
@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from llm_engineering.crawl.handbook import import_handbook, is_handbook
+from llm_engineering.domain.answers import Feedback
 from llm_engineering.domain.entities import (
     Author,
     Change,
@@ -32,6 +33,7 @@ _ENTRIES: dict[str, type[Restorable]] = {
     "revision": Revision,
     "tombstone": Tombstone,
     "link": Link,
+    "feedback": Feedback,
 }
 _LARGEST = 1_000_000
 """No honest entry has a higher revision number, HTTP status or count of misses."""
@@ -67,6 +69,8 @@ def export_lines(warehouse: Warehouse) -> Iterator[str]:
     for author in authors:
         for link in warehouse.links(author_id=author.id):
             yield _line("link", link)
+    for judgement in warehouse.feedback():
+        yield _line("feedback", judgement)
 
 
 def import_lines(warehouse: Warehouse, lines: Iterable[str], *, name: str = "the export") -> RestoreReport:

@@ -94,6 +94,8 @@ class Usage(Frozen):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     stages: dict[str, float] = Field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    """What went otherwise than asked, one line each: a stage out of time, a reply of no use, sources gone stale."""
 
 
 class Answer(Frozen):
@@ -113,7 +115,8 @@ class Answer(Frozen):
 class Feedback(Frozen):
     """A person's judgement of an answer: material for preference pairs."""
 
-    request_id: str
+    request_id: str = Field(pattern=r"^[!-~]{1,128}$")
+    """The answer's id; printable ASCII, so that every store keeps and sorts it alike."""
     vote: Literal["up", "down"]
     query: str
     answer: str

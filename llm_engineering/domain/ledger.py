@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
+from llm_engineering.domain.answers import Feedback
 from llm_engineering.domain.entities import (
     Author,
     Document,
@@ -21,7 +22,7 @@ from llm_engineering.domain.entities import (
     content_hash,
     fold,
 )
-from llm_engineering.domain.errors import UnknownAuthor
+from llm_engineering.domain.errors import UnknownAuthor, UnknownDocument
 from llm_engineering.domain.ports import Restorable, RestoreReport
 
 Content = tuple[str, str]
@@ -46,11 +47,12 @@ class Standing:
 
 
 class Ledger:
-    """Decides one transaction, given what is known: authors, and those documents, revisions and links that it will meet.
+    """Decides one transaction, given what is known: authors, and those documents, revisions, links and judged
+    requests that it will meet.
 
-    Afterwards it holds what is to be written: ``authors``, ``documents``, ``links`` (insert or replace), ``revisions``
-    (insert), ``changes`` (document id and the revision that became current or ``None``; append to the log in order),
-    ``erased`` (ids of documents whose revisions, earlier ones too, and link details must go for good).
+    Afterwards it holds what is to be written: ``authors``, ``documents``, ``links``, ``feedback`` (insert or replace),
+    ``revisions`` (insert), ``changes`` (document id, the revision that became current or ``None``; appended to the log),
+    ``erased`` (ids of documents whose revisions, earlier ones too, feedback and link details must go for good).
     """
 
     def __init__(
@@ -59,14 +61,17 @@ class Ledger:
         standings: Iterable[Standing] = (),
         contents: Mapping[tuple[str, int], Content] | None = None,
         link_keys: Iterable[LinkKey] = (),
+        judged: Iterable[str] = (),
     ) -> None:
         self._authors = {author.id: author for author in authors}
         self._standings = {standing.document.id: standing for standing in standings}
         self._contents = dict(contents or {})
         self._link_keys = set(link_keys)
+        self._judged = set(judged)
         self.authors: dict[str, Author] = {}
         self.documents: dict[str, Standing] = {}
         self.links: list[Link] = []
+        self.feedback: list[Feedback] = []
         self.revisions: list[Revision] = []
         self.changes: list[tuple[str, int | None]] = []
         self.erased: set[str] = set()
@@ -104,7 +109,16 @@ class Ledger:
         if withdrawing:
             self.erased.add(tombstone.document_id)
             self.revisions = [kept for kept in self.revisions if kept.document_id != tombstone.document_id]
+            self.feedback = [kept for kept in self.feedback if tombstone.document_id not in kept.document_ids]
         return True
+
+    def judge(self, feedback: Feedback) -> None:
+        """Keep a judgement in place of an earlier one; raises :class:`UnknownDocument` if what was cited is not here."""
+        refusal = self._refused(feedback)
+        if refusal:
+            raise UnknownDocument(refusal, hint="Ask again: answers cite only what is there.")
+        self._judged.add(feedback.request_id)
+        self.feedback.append(feedback)
 
     def restore(self, entries: Iterable[Restorable]) -> RestoreReport:
         """Write exported entries as they were. A newer revision lifts a tombstone, except of a withdrawn document."""
@@ -134,6 +148,8 @@ class Ledger:
                 return True
             case Link():
                 return self._restore_link(entry)
+            case Feedback():
+                return self._restore_feedback(entry)
             case _ if entry.document_id not in self._standings:
                 return f"{_name(entry)}: its document is not in the warehouse"
             case Tombstone():
@@ -157,6 +173,26 @@ class Ledger:
         self._link_keys.add(key)
         self.links.append(without_details(entry) if standing is not None and standing.withdrawn else entry)
         return True
+
+    def _restore_feedback(self, entry: Feedback) -> bool | str:
+        if entry.request_id in self._judged:
+            return False
+        refusal = self._refused(entry)
+        if refusal:
+            return refusal
+        self.judge(entry)
+        return True
+
+    def _refused(self, feedback: Feedback) -> str:
+        """Why this judgement may not be kept; empty if it may."""
+        name = f"feedback on request {feedback.request_id}"
+        for document_id in feedback.document_ids:
+            standing = self._standings.get(document_id)
+            if standing is None:
+                return f"{name}: document {document_id} is not in the warehouse"
+            if standing.withdrawn:
+                return f"{name}: the author of document {document_id} has withdrawn it"
+        return ""
 
     def _restore_revision(self, entry: Revision, standing: Standing) -> bool | str:
         if standing.withdrawn:
@@ -185,7 +221,15 @@ class Ledger:
 
 def documents_of(entries: Iterable[Restorable]) -> set[str]:
     """Ids of the documents that a ledger must know to restore these entries."""
-    identities = {entry.id if isinstance(entry, Document) else getattr(entry, "document_id", None) for entry in entries}
+    identities: set[str | None] = set()
+    for entry in entries:
+        match entry:
+            case Document():
+                identities.add(entry.id)
+            case Feedback():
+                identities.update(entry.document_ids)
+            case Revision() | Tombstone() | Link():
+                identities.add(entry.document_id)
     return {identity for identity in identities if identity}
 
 

@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 from pydantic import BaseModel
 
-from llm_engineering.domain.answers import Prompt, Reply
+from llm_engineering.domain.answers import Feedback, Prompt, Reply
 from llm_engineering.domain.config import IndexRecipe, Sampling
 from llm_engineering.domain.entities import (
     Author,
@@ -36,8 +36,8 @@ from llm_engineering.domain.entities import (
 
 Structured = TypeVar("Structured", bound=BaseModel)
 
-Restorable = Author | Document | Revision | Tombstone | Link
-"""One line of an export; authors before their documents, documents before their revisions and tombstones."""
+Restorable = Author | Document | Revision | Tombstone | Link | Feedback
+"""One line of an export; authors before their documents, documents before the rest."""
 
 
 class RestoreReport(Frozen):
@@ -84,7 +84,8 @@ class Warehouse(Protocol):
         """Tombstone these documents in one transaction and return the tombstones that are new.
 
         Already buried and unknown ids are passed over, except that ``withdrawn`` replaces any other reason.
-        ``withdrawn`` also erases the text, title and metadata of every revision, and the links' details, for good.
+        ``withdrawn`` also erases the text, title and metadata of every revision, the links' details, and every feedback on an
+        answer that cited the document, for good.
         """
         ...
 
@@ -132,11 +133,22 @@ class Warehouse(Protocol):
         """Insert or replace fetch states, keyed by (author, source, url); an unknown author raises :class:`UnknownAuthor`."""
         ...
 
+    def save_feedback(self, feedback: Feedback) -> None:
+        """Keep a judgement; a later one of the same request takes its place.
+
+        Raises :class:`UnknownDocument` if a document that the answer cited is not here or was withdrawn: nothing is kept.
+        """
+        ...
+
+    def feedback(self) -> Iterator[Feedback]:
+        """Every judgement by request id, streamed in bounded memory."""
+        ...
+
     def restore(self, entries: Iterable[Restorable]) -> RestoreReport:
         """Write exported entries exactly as they were, batch by batch; an entry already there changes nothing.
 
-        Revision numbers are kept. A revision whose number is taken by another text, and any revision of a document
-        withdrawn here, is refused with a reason in the report.
+        Revision numbers are kept. A revision whose number is taken by another text, and any revision or feedback of a
+        document withdrawn here, is refused with a reason in the report.
         """
         ...
 

@@ -13,6 +13,7 @@ from pymongo import MongoClient
 
 from llm_engineering.adapters.mongodb import MongoWarehouse
 from llm_engineering.adapters.sqlite import SQLiteWarehouse
+from llm_engineering.domain.answers import Feedback
 from llm_engineering.domain.entities import (
     Author,
     Draft,
@@ -25,7 +26,7 @@ from llm_engineering.domain.entities import (
     TombstoneReason,
     content_hash,
 )
-from llm_engineering.domain.errors import StoreUnavailable, UnknownAuthor
+from llm_engineering.domain.errors import StoreUnavailable, UnknownAuthor, UnknownDocument
 from llm_engineering.domain.ports import Warehouse
 from tests.doubles.mongo_wire import MongoWireServer
 
@@ -87,6 +88,11 @@ def draft(name: str = "a", text: str = "Hello.", *, title: str = "A title", auth
 def link(name: str = "a", *, source: str = "https://example.org/feed", **more) -> Link:
     fields = {"author_id": ANN.id, "outcome": LinkOutcome.STORED, "fetched_at": NOON} | more
     return Link(source=source, url=f"https://example.org/{name}", **fields)
+
+
+def judgement(request: str = "r-1", *names: str, **more) -> Feedback:
+    fields = {"vote": "up", "query": "Why?", "answer": "Because [1].", "at": NOON} | more
+    return Feedback(request_id=request, document_ids=tuple(draft(name).document_id for name in names), **fields)
 
 
 def log(warehouse: Warehouse) -> list[tuple[str, int | None]]:
@@ -370,16 +376,67 @@ def test_status_counts_what_is_there(warehouse):
     assert status.links == {"failed": 1, "stored": 1}
 
 
+# feedback
+
+
+def test_feedback_is_kept_as_it_came_by_request_id_over_many_pages(warehouse):
+    warehouse.record([draft("a")])
+    given = [judgement(f"r-{number:03}", "a", better_answer="\ud800 better") for number in reversed(range(150))]
+    for feedback in given:
+        warehouse.save_feedback(feedback)
+    assert list(warehouse.feedback()) == given[::-1]
+
+
+def test_a_later_judgement_of_the_same_request_takes_the_place_of_the_first(warehouse):
+    warehouse.save_feedback(judgement(vote="up"))
+    warehouse.save_feedback(judgement(vote="down", better_answer="No."))
+    assert [(kept.vote, kept.better_answer) for kept in warehouse.feedback()] == [("down", "No.")]
+
+
+def test_withdrawing_a_document_erases_every_feedback_on_an_answer_that_cited_it(warehouse):
+    warehouse.record([draft("a"), draft("b")])
+    for feedback in (judgement("r-1", "b", "a"), judgement("r-2", "b"), judgement("r-3")):
+        warehouse.save_feedback(feedback)
+    warehouse.bury([draft("a").document_id], reason=TombstoneReason.WITHDRAWN)
+    assert [kept.request_id for kept in warehouse.feedback()] == ["r-2", "r-3"]
+
+
+def test_feedback_on_what_is_withdrawn_or_unknown_is_refused_and_not_kept(warehouse):
+    warehouse.record([draft("a"), draft("b")])
+    warehouse.bury([draft("a").document_id], reason=TombstoneReason.WITHDRAWN)
+    for cited in ("a", "unknown"):
+        with pytest.raises(UnknownDocument):
+            warehouse.save_feedback(judgement("r-1", "b", cited))
+    assert list(warehouse.feedback()) == []
+
+
+def test_a_restore_brings_no_feedback_on_what_was_withdrawn_here_and_keeps_the_one_made_here(warehouse):
+    warehouse.record([draft("a"), draft("b")])
+    warehouse.bury([draft("a").document_id], reason=TombstoneReason.WITHDRAWN)
+    warehouse.save_feedback(judgement("r-1", "b", vote="down"))
+    report = warehouse.restore([judgement("r-1", "b"), judgement("r-2", "b", "a"), judgement("r-3", "b")])
+    assert (report.written, report.present, len(report.refused)) == (1, 1, 1)
+    assert [(kept.request_id, kept.vote) for kept in warehouse.feedback()] == [("r-1", "down"), ("r-3", "up")]
+
+
+def test_a_restored_withdrawal_erases_feedback_of_the_same_restore(warehouse):
+    warehouse.record([draft("a")])
+    withdrawal = Tombstone(document_id=draft("a").document_id, reason=TombstoneReason.WITHDRAWN, at=NOON)
+    warehouse.restore([judgement("r-1", "a"), withdrawal])
+    assert list(warehouse.feedback()) == []
+
+
 # restoring
 
 
 def exported(source: Warehouse) -> list:
-    """Authors, documents, revisions, tombstones and links of a small warehouse."""
+    """Everything in a small warehouse, in the order of an export."""
     states = list(source.states(include_deleted=True))
     numbers = [(state.document.id, number) for state in states for number in (1, 2)]
     revisions = [revision for revision in (source.revision(*key) for key in numbers) if revision]
     tombstones = [state.tombstone for state in states if state.tombstone]
-    return [*source.authors(), *(s.document for s in states), *revisions, *tombstones, *source.links(author_id=ANN.id)]
+    texts = [*(state.document for state in states), *revisions, *tombstones]
+    return [*source.authors(), *texts, *source.links(author_id=ANN.id), *source.feedback()]
 
 
 @pytest.fixture
@@ -390,6 +447,7 @@ def entries(tmp_path: Path) -> list:
     source.bury([draft("b").document_id], reason=TombstoneReason.GONE, at=NOON)
     source.bury([draft("c").document_id], reason=TombstoneReason.WITHDRAWN, at=NOON)
     source.save_links([link("a"), link("b")])
+    source.save_feedback(judgement("r-1", "b"))
     found = exported(source)
     source.close()
     return found

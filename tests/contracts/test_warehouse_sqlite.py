@@ -14,6 +14,7 @@ import pytest
 
 from llm_engineering.adapters.sqlite import SQLiteWarehouse
 from llm_engineering.adapters.sqlite_file import SQLiteFile
+from llm_engineering.domain.answers import Feedback
 from llm_engineering.domain.entities import Author, Draft, Kind, Link, LinkOutcome, TombstoneReason, now
 from llm_engineering.domain.errors import StoreLocked, StoreUnavailable
 
@@ -91,6 +92,10 @@ def test_nothing_of_a_withdrawn_text_is_left_in_the_files(warehouse, path):
     warehouse.record([draft("a", f"{SECRET} first " * 500, **marks), draft("a", f"{SECRET} second", **marks)])
     kept = Link(author_id=ANN.id, source="s", url="u", outcome=LinkOutcome.STORED, fetched_at=now())
     warehouse.save_links([kept.model_copy(update={"document_id": draft("a").document_id, "detail": SECRET})])
+    cited = (draft("a").document_id,)
+    warehouse.save_feedback(
+        Feedback(request_id="r", vote="up", query="?", answer=f"{SECRET} quoted " * 300, document_ids=cited)
+    )
     assert SECRET.encode() in bytes_of(path)
     warehouse.bury([draft("a").document_id], reason=TombstoneReason.WITHDRAWN)
     assert SECRET.encode() not in bytes_of(path)
@@ -166,7 +171,20 @@ def test_a_newer_warehouse_asks_for_an_upgrade(path):
     SQLiteWarehouse(path).close()
     with closing(sqlite3.connect(path)) as newer:
         newer.execute("PRAGMA user_version = 99")
-    assert "version 99, this program reads up to 1. Upgrade" in refusal_of(path)
+    assert "version 99, this program reads up to 2. Upgrade" in refusal_of(path)
+
+
+def test_a_file_of_the_first_version_is_brought_up_and_loses_nothing(path):
+    with closing(SQLiteWarehouse(path)) as first:
+        first.save_author(ANN)
+        first.record([draft("a")])
+    with closing(sqlite3.connect(path)) as older:
+        older.executescript("DROP TABLE feedback; PRAGMA user_version = 1")
+    with closing(SQLiteWarehouse(path)) as second:
+        second.save_feedback(Feedback(request_id="r", vote="up", query="?", answer="!"))
+        assert second.state([draft("a").document_id])[draft("a").document_id].live
+    with closing(SQLiteWarehouse(path)) as third:
+        assert [kept.request_id for kept in third.feedback()] == ["r"]
 
 
 def test_a_folder_in_the_place_of_the_file_is_refused(tmp_path):

@@ -15,6 +15,7 @@ import pytest
 from llm_engineering.adapters.mongodb import MongoWarehouse
 from llm_engineering.adapters.sqlite import SQLiteWarehouse
 from llm_engineering.crawl.transfer import export_lines, import_from, import_handbook, import_lines
+from llm_engineering.domain.answers import Feedback
 from llm_engineering.domain.entities import (
     Author,
     Draft,
@@ -67,6 +68,10 @@ def full(tmp_path: Path) -> Iterator[SQLiteWarehouse]:
             author_id=ANN.id, source="s", url="u", outcome=LinkOutcome.MISSING, status=404, misses=1, fetched_at=NOON
         )
         warehouse.save_links([link, link.model_copy(update={"url": "v", "etag": '"1"'})])
+        cited = (ident("a"), ident("b"))
+        warehouse.save_feedback(
+            Feedback(request_id="r", vote="down", query="\ud800?", answer="two [1]", document_ids=cited, at=NOON)
+        )
         yield warehouse
 
 
