@@ -115,7 +115,8 @@ def test_an_export_is_one_json_object_a_line_in_a_file(full, empty, tmp_path):
     path.write_text("".join(f"{line}\n" for line in export_lines(full)), encoding="utf-8", newline="\n")
     assert import_from(empty, path).refused == ()
     words = [next(iter(json.loads(line))) for line in path.read_text(encoding="utf-8").split("\n") if line]
-    assert sorted(set(words), key=words.index) == ["format", "author", "document", "revision", "tombstone", "link"]
+    expected = ["format", "author", "document", "revision", "tombstone", "link", "feedback"]
+    assert sorted(set(words), key=words.index) == expected
 
 
 def test_what_is_written_during_an_export_does_not_break_it(full, empty):
