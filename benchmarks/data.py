@@ -20,6 +20,7 @@ from llm_engineering.features.clean import reading_spans, reading_text
 _ROOT = Path(__file__).resolve().parents[1]
 _NOBODY = Author.named("Unknown Author")
 _PASSAGES_PER_THIRD = 3
+_SAME = 0.8
 
 
 def real_data(name: str) -> Path:
@@ -52,7 +53,8 @@ def handbook(warehouse: Warehouse) -> list[Questions]:
     """76 articles of two authors: title → article, and passages of 20 to 30 words → article.
 
     The passages are drawn evenly over each third of every article's reading view, whatever stands there: prose, code,
-    lists, tables, references. Every article in which the same words stand in the same order counts as right.
+    lists, tables, references. Articles of a series repeat each other with a word changed here and there, so every article
+    that has four fifths of a passage's runs of three words counts as right.
     """
     import_handbook(warehouse, real_data("handbook_warehouse"))
     articles = [
@@ -78,9 +80,9 @@ def handbook(warehouse: Warehouse) -> list[Questions]:
                 start = rng.randint(low, max(low, high))
                 query = f"{identity} {part} {number}"
                 queries[query], third[query] = " ".join(words[start : start + length]), name
-    plain = {identity: _plain(" ".join(words)) for identity, words in read.items()}
+    triples = {identity: set(_triples(" ".join(words))) for identity, words in read.items()}
     relevant = {
-        query: {identity: 1 for identity, text in plain.items() if _plain(passage) in text}
+        query: {identity: 1 for identity, known in triples.items() if _share(_triples(passage), known) >= _SAME}
         for query, passage in queries.items()
     }
     return [by_title, Questions(name="handbook passages", queries=queries, relevant=relevant, group=third)]
@@ -117,10 +119,14 @@ def _reading_view(text: str) -> str:
     return reading_text(text, reading_spans(text, format=TextFormat.MARKDOWN, config=CleanConfig()))
 
 
-def _plain(text: str) -> str:
-    """The words alone, so that markup and punctuation tell no two texts apart."""
+def _triples(text: str) -> list[tuple[str, ...]]:
+    """Runs of three words, markup and punctuation left out."""
     words = re.findall(r"[^\W_]+", text.casefold())
-    return f" {' '.join(words)} "
+    return list(zip(words, words[1:], words[2:], strict=False)) or [tuple(words)]
+
+
+def _share(triples: list[tuple[str, ...]], known: set[tuple[str, ...]]) -> float:
+    return sum(triple in known for triple in triples) / len(triples)
 
 
 def _lines(file: Path) -> Iterator[dict[str, Any]]:
