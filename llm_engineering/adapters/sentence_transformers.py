@@ -66,7 +66,11 @@ class SentenceEmbedder:
 
     def embed_query(self, text: str) -> list[float]:
         """The unit vector of a query."""
-        return unit(self._encoder.encode([text], query=True))[0].tolist()  # type: ignore[no-any-return]
+        return self.embed_queries([text])[0]
+
+    def embed_queries(self, texts: Sequence[str]) -> list[list[float]]:
+        """The unit vectors of several queries, in order."""
+        return unit(self._encoder.encode(texts, query=True)).tolist() if texts else []
 
 
 class TorchEncoder:

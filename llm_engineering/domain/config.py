@@ -182,6 +182,36 @@ class AnswerConfig(Configuration):
     chat: ChatConfig = ChatConfig()
 
 
+class ServiceConfig(Configuration):
+    """Limits of the service. Times in seconds, sizes in bytes."""
+
+    in_flight: int = Field(default=16, ge=1)
+    """Questions being answered at once; more wait their turn."""
+    queue: int = Field(default=64, ge=0)
+    """Questions that may wait; one more is told to come back later."""
+    deadline: float = Field(default=90.0, gt=0)
+    """For one whole answer, the wait for its turn included."""
+    retry_after: int = Field(default=2, ge=1)
+    """What a refused caller is told to wait, where nothing says better."""
+    max_body_bytes: int = Field(default=256_000, ge=1)
+    per_minute: float = Field(default=600.0, gt=0)
+    """Requests that one API key may make a minute, in the long run."""
+    burst: int = Field(default=100, ge=1)
+    """Requests that one API key may make at a stroke."""
+    heartbeat: float = Field(default=10.0, gt=0)
+    """A silent stream says that it is alive after so long."""
+    remembered: int = Field(default=2000, ge=1)
+    """Latest answers that feedback may still judge."""
+    batch_size: int = Field(default=16, ge=1)
+    """Queries that are embedded together at most."""
+    batch_delay: float = Field(default=0.003, ge=0)
+    """What a query waits at most for others to be embedded with."""
+    check_seconds: float = Field(default=2.0, gt=0)
+    """After which a store or model that does not answer counts as not ready."""
+    shutdown: float = Field(default=30.0, gt=0)
+    """What requests under way are given to finish when the service stops."""
+
+
 class FeatureConfig(Configuration):
     """``configs/feature.yaml``: the whole feature pipeline."""
 

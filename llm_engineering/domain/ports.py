@@ -247,6 +247,10 @@ class Embedder(Protocol):
         """The vector of a query (with the query prompt, where the model wants one)."""
         ...
 
+    def embed_queries(self, texts: Sequence[str]) -> list[list[float]]:
+        """What :meth:`embed_query` says of each, in order, in one go."""
+        ...
+
 
 class SparseEncoder(Protocol):
     """Turns text into BM25 term weights whose dot product, with the index's IDF, is the BM25 score."""

@@ -84,6 +84,12 @@ def test_no_texts_give_no_vectors(embedder):
     assert embedder.embed_passages([]) == []
 
 
+def test_queries_embedded_together_are_as_each_alone(embedder):
+    together = embedder.embed_queries([*TEXTS, "a question"])
+    assert np.allclose(together, [embedder.embed_query(text) for text in [*TEXTS, "a question"]], atol=0.02)
+    assert embedder.embed_queries([]) == []
+
+
 def test_alike_texts_are_nearer_than_others(embedder):
     query = embedder.embed_query("How are cats fed?")
     cats, law = embedder.embed_passages(["Feeding a kitten", "The court dismissed the appeal"])

@@ -35,6 +35,9 @@ class WordEmbedder:
     def embed_query(self, text: str) -> list[float]:
         return self._vector(text)
 
+    def embed_queries(self, texts: Sequence[str]) -> list[list[float]]:
+        return [self._vector(text) for text in texts]
+
     def _vector(self, text: str) -> list[float]:
         counts = Counter(_bucket(word, self.dimensions) for word in WORD.findall(text.lower()))
         values = [float(counts.get(position, 0)) + 1e-3 for position in range(self.dimensions)]
