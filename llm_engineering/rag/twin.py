@@ -35,6 +35,10 @@ class Twin:
     span: Callable[[str], AbstractContextManager[object]] = _no_span
     """Entered around each stage with its name: understand, expand, retrieve, rerank, assemble, write, verify."""
 
+    def terms(self, text: str) -> frozenset[int]:
+        """The terms of a text, as the index knows them."""
+        return frozenset(self.sparse.encode_query(text).indices)
+
 
 @dataclass(frozen=True)
 class Sources:

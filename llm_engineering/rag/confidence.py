@@ -1,0 +1,38 @@
+"""How likely it is that the passages answer the question, before any model is asked."""
+
+import math
+from collections.abc import Sequence
+
+from llm_engineering.domain.entities import Hit
+from llm_engineering.rag.assemble import Terms
+from llm_engineering.rag.rerank import shown_text
+
+READ = 3
+"""Best hits among which the question's terms are looked for."""
+INTERCEPT, COSINE, COVERAGE = -6.0, 8.0, 4.0
+"""Weights of the logistic regression of ``benchmarks/confidence.py``."""
+
+
+def confidence(query: str, hits: Sequence[Hit], *, terms: Terms) -> float:
+    """Probability in [0, 1] that the hits (best first) answer the query; 0 without hits.
+
+    1 / (1 + exp(-(intercept + a · cosine + b · coverage))).
+    """
+    if not hits:
+        return 0.0
+    cosine, coverage = features(query, hits, terms=terms)
+    return 1 / (1 + math.exp(-(INTERCEPT + COSINE * cosine + COVERAGE * coverage)))
+
+
+def features(query: str, hits: Sequence[Hit], *, terms: Terms) -> tuple[float, float]:
+    """The best hit's cosine with the query, and the weighted share of the query's terms that the best hits hold.
+
+    A term weighs by how rare it is among all hits: log(1 + n / (1 + hits that hold it)).
+    """
+    cosine = max((hit.dense_score for hit in hits if hit.dense_score is not None), default=0.0)
+    wanted = terms(query)
+    held = [terms(shown_text(hit)) for hit in hits]
+    weights = {term: math.log(1 + len(hits) / (1 + sum(term in words for words in held))) for term in wanted}
+    found = frozenset().union(*held[:READ]) & wanted
+    total = sum(weights.values())
+    return cosine, (sum(weights[term] for term in found) / total if total else 0.0)

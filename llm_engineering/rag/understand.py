@@ -1,0 +1,243 @@
+"""What a question asks for: a query that stands alone, filters, and a route. Only the person's own words decide it.
+
+Retrieved text and earlier answers (which quote it) are never read here, so that no document can choose filters or routes.
+"""
+
+import logging
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+
+from pydantic import BaseModel, ConfigDict
+
+from llm_engineering.domain.answers import Question, Route
+from llm_engineering.domain.chat import understanding_prompt
+from llm_engineering.domain.config import Sampling
+from llm_engineering.domain.entities import Author, Filters, Kind, fold
+from llm_engineering.domain.errors import ModelReplyInvalid
+from llm_engineering.domain.ports import ChatModel
+from llm_engineering.rag.periods import find_period
+
+log = logging.getLogger(__name__)
+
+_SMALL_TALK = re.compile(
+    r"\W*(?:(?:hi|hello|hey|hiya|thanks|thank you|thx|bye|goodbye|cheers|good (?:morning|afternoon|evening|night)|ok|okay|great"
+    r"|there|how are you(?: doing)?(?: today)?|nice to meet you|very much|so much|a lot|see you|what'?s up"
+    r"|who are you|what are you|what can you do)\W*)+",
+    re.IGNORECASE,
+)
+_REFUSE = re.compile(
+    r"(?:^|[.!?:\n]\s*)(?:please\s+)?(?:"
+    r"(?:ignore|disregard|forget|override)\s+(?:all\s+|any\s+|of\s+|the\s+|your\s+|my\s+)*(?:previous|prior|above|earlier|system)?\s*"
+    r"(?:instructions?|prompts?|rules|guidelines)\b"
+    r"|(?:reveal|show|print|repeat|output|give|tell)\s+(?:me\s+)?(?:your|the|all)\s+(?:system\s+|hidden\s+|secret\s+|initial\s+)?"
+    r"(?:system\s+prompt|instructions|prompt|api\s+keys?|secrets?|passwords?)\b"
+    r")",
+    re.IGNORECASE,
+)
+_WRITE = re.compile(
+    r"\s*(?:(?:please|now|can you|could you|would you)\s+)*(?:write|draft|compose|pen)\s+(?:me\s+|us\s+)?"
+    r"(?:(?:a|an|the|some|one|another|short|long|brief|new|blog|linkedin|medium|substack|twitter|social media|two|my next)\s+)*"
+    r"(?:posts?|articles?|essays?|paragraphs?|introductions?|intros?|notes?|newsletters?|tweets?|threads?|summary|text|blog|piece|"
+    r"emails?|letters?|sentences?|something)\b(?:\s+in\s+(?:my|your|the same)\s+(?:own\s+)?(?:style|voice))?"
+    r"(?:\s*(?:about|on|explaining|describing|arguing)\b)?\s*",
+    re.IGNORECASE,
+)
+_STYLE = re.compile(r",?\s*in\s+(?:my|your|the same|\w+(?:['’]s)?)\s+(?:own\s+)?(?:style|voice)\b", re.IGNORECASE)
+_POINTS_BACK = re.compile(
+    r"\b(?:it|its|that|this|these|those|they|them|their|he|she|his|her|the same|the former|the latter|there|then)\b"
+    r"|^\s*(?:and|but|so|or|also|why|how so|what about|how about|what else|tell me more|more|go on|really)\b",
+    re.IGNORECASE,
+)
+_ABOUT_WRITINGS = re.compile(
+    r"\b(?:wr(?:ite|ites|iting|ote|itten)|publish\w*|post(?:s|ed)?|sa(?:y|ys|id)|mention\w*|blog\w*|articles?|notes?|texts?|"
+    r"repositor(?:y|ies)|repos?|think|thought|explain\w*|describ\w*|discuss\w*|cover\w*|argu\w*|recommend\w*)\b",
+    re.IGNORECASE,
+)
+_KINDS = {
+    Kind.ARTICLE: r"articles?|essays?",
+    Kind.POST: r"posts?",
+    Kind.REPOSITORY: r"repositor(?:y|ies)|repos?",
+    Kind.NOTE: r"notes?",
+}
+_KIND = re.compile(
+    r"\b(?:(?:in|from|among|across|of|which|what)\s+(?:of\s+)?(?:(?:all\s+)?(?:my|your|his|her|their|the|our|\w+['’]s)\s+)?)"
+    rf"(?:{'|'.join(f'(?P<{kind.value}>{words})' for kind, words in _KINDS.items())})\b(?!\s+about\b)",
+    re.IGNORECASE,
+)
+_PLATFORM = re.compile(
+    r"\b(?:on|from|in)\s+(?:my\s+|your\s+)?(?P<name>medium|substack|linkedin|github|gitlab|(?:[\w-]+\.)+[a-z]{2,})\b",
+    re.IGNORECASE,
+)
+_NOT_BY = re.compile(r"\b(?:about|on|with|to|against|for|than|and|or)\s+$", re.IGNORECASE)
+_REPLY_TOKENS = 300
+
+
+@dataclass(frozen=True)
+class Understanding:
+    """What to search for, under which limits, and what to do with what is found."""
+
+    query: str
+    """Stands alone, without the words that became filters."""
+    filters: Filters
+    route: Route = Route.ANSWER
+    notes: tuple[str, ...] = ()
+    tokens: tuple[int, int] = (0, 0)
+    """Estimated tokens that a model read and wrote for it."""
+
+
+class Reading(BaseModel):
+    """A model's reading of a question."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    standalone_query: str
+    route: Route = Route.ANSWER
+    author: str | None = None
+    kind: Kind | None = None
+    since: date | None = None
+    until: date | None = None
+
+
+def understand(
+    question: Question,
+    *,
+    authors: Sequence[Author],
+    exists: Callable[[Filters], bool],
+    today: datetime,
+) -> Understanding:
+    """Read the question by rules. Limits that it states itself (``question.filters``) stand above those in its words.
+
+    ``exists`` says whether anything is indexed under these filters: a kind or platform that is not is no limit, but a word.
+    """
+    text = " ".join(question.query.split())
+    route = _route(text)
+    if route in (Route.SMALL_TALK, Route.REFUSE):
+        return Understanding(query=text, filters=question.filters, route=route)
+    filters, rest = _limits(text, question.filters, authors, exists, today)
+    if route is Route.WRITE:
+        rest = _STYLE.sub("", _WRITE.sub("", rest, count=1)).strip() or rest
+    earlier = [turn.content for turn in question.history if turn.role == "user" and turn.content.strip()]
+    if earlier and _POINTS_BACK.search(rest):
+        rest = f"{' '.join(earlier[-1].split())[:500]} {rest}"
+    return Understanding(query=rest if _has_word(rest) else text, filters=filters, route=route)
+
+
+async def understand_with_model(
+    question: Question, by_rules: Understanding, *, model: ChatModel, authors: Sequence[Author], today: datetime
+) -> Understanding:
+    """The model's reading, where it is valid; what the rules found stands where the model is silent or of no use.
+
+    Raises :class:`ModelUnavailable`.
+    """
+    if by_rules.route in (Route.SMALL_TALK, Route.REFUSE):
+        return by_rules
+    prompt = understanding_prompt(
+        question.query,
+        earlier=[turn.content[:500] for turn in question.history if turn.role == "user"][-3:],
+        authors=[author.full_name for author in authors],
+        today=f"{today:%Y-%m-%d}",
+    )
+    try:
+        reading = await model.structured(
+            prompt, shape=Reading, sampling=Sampling(temperature=0.0, max_tokens=_REPLY_TOKENS)
+        )
+    except ModelReplyInvalid as error:
+        log.info("the model's reading of a question is of no use, the rules' stands: %s", error)
+        return replace(
+            by_rules, notes=(*by_rules.notes, "understand: the model's reading was of no use, rules stood in")
+        )
+    tokens = (
+        sum(model.count_tokens(message.content) for message in prompt.messages),
+        model.count_tokens(reading.model_dump_json()),
+    )
+    return _merged(reading, by_rules, question, authors, tokens)
+
+
+def _merged(
+    reading: Reading, by_rules: Understanding, question: Question, authors: Sequence[Author], tokens: tuple[int, int]
+) -> Understanding:
+    named = {fold(name): author.id for author in authors for name in (author.full_name, *author.aliases)}
+    stated, ruled = question.filters, by_rules.filters
+    filters = ruled.model_copy(
+        update={
+            "author_id": ruled.author_id or (named.get(fold(reading.author)) if reading.author else None),
+            "kind": ruled.kind,
+            "since": stated.since or _midnight(reading.since) or ruled.since,
+            "until": stated.until or _midnight(reading.until) or ruled.until,
+        }
+    )
+    notes = by_rules.notes
+    if filters.since and filters.until and filters.since >= filters.until:
+        filters = filters.model_copy(update={"since": ruled.since, "until": ruled.until})
+        notes = (*notes, "understand: the model read an empty period, rules stood in")
+    query = " ".join(reading.standalone_query.split())[:1000]
+    return Understanding(
+        query=query if _has_word(query) else by_rules.query,
+        filters=filters,
+        route=reading.route,
+        notes=notes,
+        tokens=tokens,
+    )
+
+
+def _route(text: str) -> Route:
+    if _REFUSE.search(text):
+        return Route.REFUSE
+    if _SMALL_TALK.fullmatch(text):
+        return Route.SMALL_TALK
+    return Route.WRITE if _WRITE.match(text) else Route.ANSWER
+
+
+def _limits(
+    text: str, stated: Filters, authors: Sequence[Author], exists: Callable[[Filters], bool], today: datetime
+) -> tuple[Filters, str]:
+    """Filters named in the text, and the text without the words that named them."""
+    filters, cuts = stated, list[tuple[int, int]]()
+    if filters.author_id is None and (named := _author_in(text, authors)):
+        author, start, end = named
+        filters = filters.model_copy(update={"author_id": author.id})
+        cuts.append((start, end))
+    if filters.since is None and filters.until is None and _ABOUT_WRITINGS.search(text):
+        period = find_period(text, today=today)
+        if period:
+            filters = filters.model_copy(update={"since": period.since, "until": period.until})
+            cuts.append((period.start, period.end))
+    if filters.kind is None and (match := _KIND.search(text)):
+        narrowed = filters.model_copy(update={"kind": Kind(str(match.lastgroup))})
+        filters = narrowed if exists(narrowed) else filters
+    if filters.platform is None and (match := _PLATFORM.search(text)):
+        name = match["name"].casefold()
+        for platform in (name, f"{name}.com"):
+            narrowed = filters.model_copy(update={"platform": platform})
+            if exists(narrowed):
+                filters = narrowed
+                cuts.append(match.span())
+                break
+    rest = text
+    for start, end in sorted(cuts, reverse=True):
+        rest = f"{rest[:start]} {rest[end:]}"
+    return filters, " ".join(rest.split())
+
+
+def _author_in(text: str, authors: Sequence[Author]) -> tuple[Author, int, int] | None:
+    """The author whose name or alias stands in the text, the longest one; not where the question is *about* that person."""
+    names = sorted(
+        ((name, author) for author in authors for name in (author.full_name, *author.aliases) if _has_word(name)),
+        key=lambda item: -len(item[0]),
+    )
+    for name, author in names:
+        pattern = r"\s+".join(re.escape(part) for part in name.split())
+        for match in re.finditer(rf"(?<!\w){pattern}(?:['’]s?)?(?!\w)", text, re.IGNORECASE):
+            if not _NOT_BY.search(text[: match.start()]):
+                return author, *match.span()
+    return None
+
+
+def _midnight(day: date | None) -> datetime | None:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC) if day else None
+
+
+def _has_word(text: str) -> bool:
+    return any(character.isalnum() for character in text)
