@@ -1,0 +1,215 @@
+// The page: ask, watch the answer come, check its sources, say whether it was good.
+
+import { Problem, events, forgetKey, keepKey, send } from "./stream.js";
+import { byMarker, element, inContext, prose, source } from "./render.js";
+
+const at = (id) => document.getElementById(id);
+const NOTICES = {
+  answer: "The twin does not know: nothing it has read supports an answer.",
+  write: "Written in the author's style. No source stands behind what it says.",
+  small_talk: "Small talk: no source was read for this.",
+  refuse: "The twin declined to answer this.",
+};
+const ADVICE = {
+  0: "See that the service is running, then try again.",
+  401: "Enter an API key that this service knows.",
+  403: "This key may not ask here. Use another one.",
+  404: "The service knows no such thing. Is it the right address?",
+  413: "Ask in fewer words.",
+  422: "Change the question or the options, then ask again.",
+  429: "Too many questions at once.",
+  503: "The service cannot answer right now.",
+};
+
+let running = null; // the AbortController of the question under way
+let answered = null; // the answer that stands on the page, with its question
+let leftFrom = null; // the marker that a reader jumped from
+
+function state(name, words = "") {
+  document.body.dataset.state = name;
+  at("status").textContent = words;
+  const busy = name === "thinking" || name === "streaming";
+  at("stop").hidden = !busy;
+  at("answer").setAttribute("aria-busy", String(busy));
+}
+
+async function ask() {
+  const query = at("query").value.trim();
+  if (!query) return at("query").focus();
+  running?.abort();
+  const mine = (running = new AbortController());
+  clear();
+  state("thinking", "Searching what was written…");
+  const body = { query, stream: true };
+  if (at("author").value.trim()) body.author = at("author").value.trim();
+  if (at("k").value) body.k = at("k").valueAsNumber;
+  try {
+    const response = await send("rag", { body, signal: mine.signal });
+    const isStream = response.headers.get("Content-Type")?.startsWith("text/event-stream");
+    if (isStream) await follow(response, query, mine);
+    else complete(await response.json(), query);
+  } catch (error) {
+    if (mine !== running) return; // another question took its place
+    if (mine.signal.aborted) state("stopped", "Stopped.");
+    else show(error instanceof Problem ? error : new Problem({ title: "The page could not read the answer", detail: String(error.message) }));
+  } finally {
+    if (mine === running) running = null;
+  }
+}
+
+async function follow(response, query, mine) {
+  let text = "";
+  let words = "Writing…";
+  for await (const { name, data } of events(response)) {
+    if (mine !== running) return;
+    if (name === "citations") {
+      words = `Writing from ${data.citations.length} ${data.citations.length === 1 ? "passage" : "passages"}…`;
+      state("thinking", words);
+    }
+    if (name === "text") {
+      text += data.text;
+      at("result").hidden = false;
+      at("answer").replaceChildren(...prose(text, new Map(), jump)); // a marker leads somewhere once it is verified
+      if (document.body.dataset.state !== "streaming") state("streaming", words);
+    }
+    if (name === "error") throw new Problem(data, data.retry_after);
+    if (name === "done") return complete(data, query);
+  }
+  throw new Problem({ title: "The answer broke off", detail: "The service ended before the answer was complete." });
+}
+
+function complete(answer, query) {
+  const sources = byMarker(answer.citations);
+  answered = { ...answer, query };
+  at("result").hidden = false;
+  at("answer").replaceChildren(...prose(answer.answer, sources, jump));
+  at("notice").hidden = answer.grounded;
+  at("notice").textContent = answer.grounded ? "" : (NOTICES[answer.route] ?? NOTICES.answer);
+  at("cost").textContent = cost(answer);
+  at("feedback").hidden = false;
+  const items = [...sources].map(([number, citations]) => source(number, citations, back));
+  at("sources").replaceChildren(...items);
+  at("evidence").hidden = !items.length;
+  state(answer.grounded ? "done" : "unknown", answer.grounded ? `Answered from ${items.length} ${items.length === 1 ? "source" : "sources"}.` : "Answered without a source.");
+  const quotes = [...sources.values()].flatMap((citations, which) => citations.map((citation, position) => [items[which], position, citation]));
+  at("sources").setAttribute("aria-busy", "true");
+  Promise.all(quotes.map((quote) => surround(...quote))).then(() => items.every((item) => item.isConnected) && at("sources").setAttribute("aria-busy", "false"));
+}
+
+function cost({ usage = {}, model, request_id, removed_markers }) {
+  const told = [model];
+  if (usage.retrieval_ms) told.push(`found in ${Math.round(usage.retrieval_ms)} ms`);
+  if (usage.generation_ms) told.push(`written in ${Math.round(usage.generation_ms)} ms`);
+  if (usage.prompt_tokens || usage.completion_tokens) told.push(`${usage.prompt_tokens} + ${usage.completion_tokens} tokens`);
+  if (removed_markers) told.push(`${removed_markers} unproven ${removed_markers === 1 ? "citation" : "citations"} removed`);
+  return [...told, `request ${request_id}`].join(" · ");
+}
+
+async function surround(item, position, { document_id, revision, start, end }) {
+  const where = new URLSearchParams({ document_id, revision, start, end });
+  try {
+    inContext(item, position, await (await send(`passage?${where}`)).json());
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    const gone = error.status === 404 || error.status === 410;
+    const words = gone ? "This source has changed or gone since the answer was made." : "What stands around this quote could not be loaded.";
+    item.querySelectorAll("blockquote")[position].after(element("p", { class: "hint" }, words));
+  }
+}
+
+function jump(number, from) {
+  leftFrom = from;
+  const item = at(`source-${number}`);
+  if (!item) return;
+  document.querySelector(".source.found")?.classList.remove("found");
+  item.classList.add("found");
+  item.scrollIntoView({ block: "nearest" });
+  item.focus({ preventScroll: true });
+}
+
+function back() {
+  const marker = leftFrom?.isConnected ? leftFrom : document.querySelector("button.marker");
+  (marker ?? at("query")).focus();
+}
+
+async function vote(word, better = null) {
+  if (!answered) return;
+  const { request_id, query, answer, citations } = answered;
+  const body = { request_id, vote: word, query, answer, document_ids: [...new Set(citations.map((one) => one.document_id))] };
+  if (better) body.better_answer = better;
+  try {
+    await send("feedback", { body });
+    if (answered?.request_id !== request_id) return;
+    at("up").setAttribute("aria-pressed", String(word === "up"));
+    at("down").setAttribute("aria-pressed", String(word === "down"));
+    at("better-box").hidden = Boolean(better);
+    at("thanks").textContent = better ? "Kept, with your better answer. Thank you." : "Kept. Thank you.";
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    at("thanks").textContent = `Not kept: ${error.detail || error.title}`;
+    if (error.status === 401) askForKey();
+  }
+}
+
+function show(problem) {
+  const wait = problem.retryAfter ? `Try again in ${problem.retryAfter} s.` : "";
+  const advice = [problem.hint || (ADVICE[problem.status] ?? "Try again; if it stays, show the request id to whoever runs the service."), wait].filter(Boolean).join(" ");
+  at("problem").replaceChildren(
+    element("h2", {}, problem.title || "Something went wrong"),
+    problem.detail ? element("p", {}, problem.detail) : "",
+    element("p", {}, advice),
+    problem.requestId ? element("p", { class: "hint" }, `Request id: ${problem.requestId}`) : "",
+  );
+  at("problem").hidden = false;
+  state("error", "");
+  if (problem.status === 401) askForKey();
+  else at("problem").append(element("button", { type: "button", onclick: ask }, "Try again"));
+}
+
+function askForKey() {
+  forgetKey();
+  at("access").hidden = false;
+  at("key").focus();
+}
+
+function clear() {
+  answered = leftFrom = null;
+  for (const id of ["problem", "result", "evidence", "notice", "feedback", "better-box", "access"]) at(id).hidden = true;
+  for (const id of ["answer", "sources", "problem", "cost", "thanks"]) at(id).replaceChildren();
+  for (const id of ["up", "down"]) at(id).setAttribute("aria-pressed", "false");
+  at("better").value = "";
+}
+
+at("ask").addEventListener("submit", (event) => {
+  event.preventDefault();
+  ask();
+});
+at("access").addEventListener("submit", (event) => {
+  event.preventDefault();
+  keepKey(at("key").value.trim());
+  at("key").value = "";
+  at("query").focus();
+  ask();
+});
+at("feedback").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const better = at("better").value.trim();
+  if (better) vote(at("up").getAttribute("aria-pressed") === "true" ? "up" : "down", better);
+});
+at("up").addEventListener("click", () => vote("up"));
+at("down").addEventListener("click", () => vote("down"));
+at("stop").addEventListener("click", () => {
+  running?.abort();
+  at("query").focus();
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && running) {
+    event.preventDefault();
+    running.abort();
+    at("query").focus();
+  }
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && event.target === at("query")) {
+    event.preventDefault();
+    at("ask").requestSubmit();
+  }
+});
