@@ -1,0 +1,181 @@
+"""The chat completions of the OpenAI API: what comes in becomes a question, an answer becomes what clients expect."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from llm_engineering.domain.answers import Answer, Message, Question
+from llm_engineering.domain.config import Sampling
+from llm_engineering.domain.errors import UsageError
+from llm_engineering.serving.events import ALIVE, event, failure
+from llm_engineering.serving.service import Event
+from llm_engineering.serving.shapes import MAX_K, Name, cited
+
+_LONGEST_HISTORY = 40
+
+
+class TextPart(BaseModel):
+    """A piece of a message. Pictures and sounds are not understood."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ChatMessage(BaseModel):
+    """One turn, in the client's words."""
+
+    model_config = ConfigDict(extra="ignore")
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | list[TextPart] | None = None
+
+    @property
+    def text(self) -> str:
+        """The content as one text."""
+        if isinstance(self.content, list):
+            return "\n".join(part.text for part in self.content)
+        return self.content or ""
+
+
+class StreamOptions(BaseModel):
+    """What a stream tells at its end."""
+
+    include_usage: bool | None = None
+
+
+class ChatRequest(BaseModel):
+    """A chat completion. Fields of the API that mean nothing here are passed over, as servers do."""
+
+    model_config = ConfigDict(extra="ignore")
+    model: Annotated[str, StringConstraints(max_length=500)] = ""
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=1000)]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    stop: Annotated[str, StringConstraints(max_length=500)] | Annotated[list[str], Field(max_length=16)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    n: Annotated[int, Field(ge=1, le=1)] | None = None
+    author: Name | None = None
+    k: Annotated[int, Field(ge=1, le=MAX_K)] | None = None
+
+    def question(self) -> Question:
+        """The last message of the user, which must be the last of all, with what was said before as history.
+
+        Whatever a client puts into system messages is told as data: it has no authority over the twin's own rules.
+        """
+        *earlier, last = self.messages
+        if last.role != "user" or not any(character.isalnum() for character in last.text):
+            raise UsageError("The last message is no question of the user", hint="End messages with one of role user.")
+        history = [_as_data(message) for message in earlier[-_LONGEST_HISTORY:] if message.text]
+        return Question(query=last.text, author=self.author, k=self.k, history=tuple(history))
+
+    def sampling(self, usual: Sampling) -> Sampling:
+        """How words are picked: as asked here, else as usual."""
+        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop) if self.stop is not None else None
+        asked = {
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "top_k": self.top_k,
+            "repetition_penalty": self.repetition_penalty,
+            "max_tokens": self.max_completion_tokens or self.max_tokens,
+            "stop": stop,
+            "seed": self.seed,
+        }
+        return usual.model_copy(update={name: value for name, value in asked.items() if value is not None})
+
+
+def completion(answer: Answer, *, created: int) -> dict[str, Any]:
+    """The whole answer as a chat completion; its sources stand in ``citations`` and as footnotes under the text."""
+    text = answer.answer + footnotes(answer)
+    return {
+        **_envelope(answer.request_id, answer.model, created, "chat.completion"),
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": text, "refusal": None},
+                "logprobs": None,
+                "finish_reason": "stop",
+            }
+        ],
+        "usage": _usage(answer),
+        "citations": [citation.model_dump(mode="json") for citation in answer.citations],
+        "grounded": answer.grounded,
+    }
+
+
+async def chunks(
+    pieces: AsyncIterator[Event | None],
+    *,
+    request_id: str,
+    model: str,
+    created: int,
+    retry_after: int,
+    include_usage: bool,
+) -> AsyncIterator[str]:
+    """A streamed answer as chunks of a chat completion, ended by ``[DONE]``.
+
+    What was said cannot be taken back here, so that the footnotes and the last chunk's ``citations`` tell which markers
+    were verified; the passages that it is written from come in the first chunk as ``sources``.
+    """
+
+    def chunk(delta: dict[str, str], finish: str | None = None, **more: object) -> str:
+        head = _envelope(request_id, model, created, "chat.completion.chunk")
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+        return event({**head, "choices": [choice], **({"usage": None} if include_usage else {}), **more})
+
+    said = ""
+    try:
+        async for piece in pieces:
+            match piece:
+                case None:
+                    yield ALIVE
+                case str():
+                    said += piece
+                    yield chunk({"content": piece})
+                case Answer():
+                    rest = piece.answer.removeprefix(said) if piece.answer.startswith(said) else ""
+                    if rest + footnotes(piece):
+                        yield chunk({"content": rest + footnotes(piece)})
+                    citations = [citation.model_dump(mode="json") for citation in piece.citations]
+                    yield chunk({}, "stop", citations=citations, grounded=piece.grounded)
+                    if include_usage:
+                        head = _envelope(request_id, model, created, "chat.completion.chunk")
+                        yield event({**head, "choices": [], "usage": _usage(piece)})
+                case _:
+                    yield chunk({"role": "assistant", "content": ""}, sources=[cited(passage) for passage in piece])
+    except Exception as error:  # noqa: BLE001  # the answer has begun: what went wrong can only be said in it
+        problem = failure(error, request_id=request_id, retry_after=retry_after)
+        yield event({"error": {"message": problem["detail"], "type": problem["type"], "code": problem["status"]}})
+    else:
+        yield "data: [DONE]\n\n"
+
+
+def footnotes(answer: Answer) -> str:
+    """The sources as a list under the text: a number, title and address for each marker, once."""
+    lines = {f"[{citation.marker}] {citation.title}: {citation.url}": None for citation in answer.citations}
+    return "\n\n" + "\n".join(lines) if lines else ""
+
+
+def models(name: str, *, created: int) -> dict[str, Any]:
+    """The list of models: the twin."""
+    return {"object": "list", "data": [{"id": name, "object": "model", "created": created, "owned_by": "llm-twin"}]}
+
+
+def _as_data(message: ChatMessage) -> Message:
+    if message.role == "assistant":
+        return Message(role="assistant", content=message.text)
+    return Message(role="user", content=message.text)
+
+
+def _envelope(request_id: str, model: str, created: int, kind: str) -> dict[str, Any]:
+    return {"id": f"chatcmpl-{request_id}", "object": kind, "created": created, "model": model}
+
+
+def _usage(answer: Answer) -> dict[str, int]:
+    prompt, completion = answer.usage.prompt_tokens, answer.usage.completion_tokens
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
