@@ -86,32 +86,31 @@ class OpenAIChatModel:
     async def stream(self, prompt: Prompt, *, sampling: Sampling) -> AsyncIterator[str | Reply]:
         """Pieces as they come, then the :class:`Reply`. Closing the generator closes the connection.
 
-        A stream that breaks, falls silent for ``config.timeout`` or ends without a finish raises
-        :class:`ModelUnavailable`, which says how much had arrived.
+        A server that does not stream is asked again for its reply in one piece. A stream that breaks, falls silent for
+        ``config.timeout`` or ends without a finish raises :class:`ModelUnavailable`, which says how much had arrived.
         """
-        from llm_engineering.adapters.openai_replies import Heard, read_piece, read_reply
+        from llm_engineering.adapters.openai_replies import Heard, read_piece
         from llm_engineering.adapters.openai_request import asked
 
         fields = asked(prompt.messages, sampling) | {"stream": True, "stream_options": {"include_usage": True}}
-        heard, lacked = Heard(self._endpoint), set[str]()
+        heard = Heard(self._endpoint)
         line = self._line()
         async with line.turns:
             stream = await self._send(fields, line.client.chat.completions.create)
             try:
-                content_type = stream.response.headers.get("content-type", "")
-                if content_type.startswith(("application/json", "text/html")):
-                    body = await self._in_time(stream.response.aread())
-                    text = heard.add(read_reply(body.decode("utf-8", "replace"), content_type, self._endpoint))
-                    lacked.add("stream")
-                    if text:
+                if plain := self._is_plain(stream):
+                    self._dialect.note("stream")
+                while not plain and (piece := await self._next_piece(stream, heard)) is not None:
+                    if text := heard.add(read_piece(piece, self._endpoint)):
                         yield text
-                else:
-                    while (piece := await self._next_piece(stream, heard)) is not None:
-                        if text := heard.add(read_piece(piece, self._endpoint)):
-                            yield text
             finally:
                 await stream.close()
-        yield self._reply(heard, self._dialect.lacked(fields) | lacked)
+        if not plain:
+            yield self._reply(heard, fields)
+            return
+        reply = await self.complete(prompt, sampling=sampling)
+        yield reply.text
+        yield reply.model_copy(update={"lacked": tuple(sorted({*reply.lacked, "stream"}))})
 
     async def structured(self, prompt: Prompt, *, shape: type[Structured], sampling: Sampling) -> Structured:
         """A reply validated as ``shape``.
@@ -204,10 +203,19 @@ class OpenAIChatModel:
             raw = await self._send(fields, line.client.chat.completions.with_raw_response.create)
         heard = Heard(self._endpoint)
         heard.add(read_reply(raw.text, raw.headers.get("content-type", ""), self._endpoint))
-        return self._reply(heard, self._dialect.lacked(fields))
+        return self._reply(heard, fields)
 
-    def _reply(self, heard: "Heard", lacked: set[str]) -> Reply:
-        reply = heard.reply(lacked)
+    def _is_plain(self, stream: "openai.AsyncStream[Any]") -> bool:
+        """The server answers with one JSON reply where a stream was asked for."""
+        content_type = stream.response.headers.get("content-type", "")
+        if content_type.startswith("text/html"):
+            raise ModelReplyInvalid(
+                f"{self._endpoint.url} answered with a web page", hint="Check LLM_BASE_URL, which usually ends in /v1."
+            )
+        return bool(content_type.startswith("application/json"))
+
+    def _reply(self, heard: "Heard", fields: dict[str, Any]) -> Reply:
+        reply = heard.reply(self._dialect.lacked(fields))
         for lack in reply.lacked:
             self._dialect.note(lack)
         return reply
