@@ -1,0 +1,155 @@
+"""The twin as the service needs it: opened once, lasting, and level with an index that changes underneath."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from llm_engineering import bootstrap, telemetry
+from llm_engineering.domain.answers import Answer, Feedback, Question
+from llm_engineering.domain.config import AnswerConfig, IndexRecipe, Sampling, SearchConfig, ServiceConfig
+from llm_engineering.domain.entities import IndexQuery
+from llm_engineering.domain.ports import Index, Warehouse
+from llm_engineering.rag.answer import Done, Sources, Text, answer, stream
+from llm_engineering.rag.retrieve import author_filter, checked_query, hit_json
+from llm_engineering.rag.twin import Twin
+from llm_engineering.serving.batching import QueryBatcher
+from llm_engineering.serving.passage import passage
+from llm_engineering.serving.service import Event, Service
+
+if TYPE_CHECKING:
+    from llm_engineering.settings import Settings
+
+_FRESH = 1.0
+"""Seconds for which an index is taken to have the recipe that it had."""
+
+
+@asynccontextmanager
+async def open_service(settings: "Settings", config: AnswerConfig, limits: ServiceConfig) -> AsyncIterator[Service]:
+    """The twin for :func:`~llm_engineering.serving.app.create_app`, closed with the context.
+
+    It opens without an index, too: questions then raise :class:`IndexMissing` until there is one. A new state of the
+    index is used at once, one of another recipe within a second (or :class:`IndexMismatch` says what to change).
+    """
+    with bootstrap.open_warehouse(settings) as warehouse, bootstrap.open_index(settings) as index:
+        twins = _Twins(settings, config, limits, warehouse, index)
+        try:
+            yield _service(twins, settings, config, warehouse)
+        finally:
+            await twins.close()
+
+
+class _Twins:
+    """The twin that fits the index as it is now."""
+
+    def __init__(
+        self, settings: "Settings", config: AnswerConfig, limits: ServiceConfig, warehouse: Warehouse, index: Index
+    ) -> None:
+        self._settings, self._config, self._limits = settings, config, limits
+        self._warehouse, self._index = warehouse, index
+        self._recipe: IndexRecipe | None = None
+        self._twin: Twin | None = None
+        self._until = 0.0
+        self._one_at_a_time = asyncio.Lock()
+        self._endings: list[Callable[[], Awaitable[None]]] = []
+
+    async def current(self) -> Twin:
+        """The twin; raises :class:`IndexMissing` and :class:`IndexMismatch`."""
+        if self._twin is not None and time.monotonic() < self._until:
+            return self._twin
+        async with self._one_at_a_time:
+            recipe = await asyncio.to_thread(self._index.recipe)
+            if self._twin is None or recipe != self._recipe:
+                self._twin, self._recipe = await self._open(), recipe
+            self._until = time.monotonic() + _FRESH
+            return self._twin
+
+    async def close(self) -> None:
+        """Close every model that was opened."""
+        for ending in reversed(self._endings):
+            await ending()
+
+    async def _open(self) -> Twin:
+        embedder, sparse = await asyncio.to_thread(bootstrap.open_encoders, self._settings, self._index)
+
+        def terms(text: str) -> Sequence[int]:
+            return sparse.encode_query(text).indices
+
+        model = bootstrap.open_chat_model(self._settings, self._config.chat, embed=embedder.embed_passages, terms=terms)
+        batcher = QueryBatcher(embedder.embed_queries, size=self._limits.batch_size, delay=self._limits.batch_delay)
+        self._endings += [model.close, batcher.close]
+        return Twin(
+            warehouse=self._warehouse,
+            index=self._index,
+            embedder=embedder,
+            sparse=sparse,
+            model=model,
+            planner=None if self._settings.llm_model == bootstrap.OFFLINE else model,
+            reranker=await asyncio.to_thread(bootstrap.open_reranker, self._settings),
+            config=self._config,
+            embed=batcher,
+            span=telemetry.span,
+        )
+
+
+def _service(twins: _Twins, settings: "Settings", config: AnswerConfig, warehouse: Warehouse) -> Service:
+    async def whole(question: Question, *, request_id: str, sampling: Sampling | None) -> Answer:
+        return await answer(question, await twins.current(), request_id=request_id, sampling=sampling)
+
+    async def pieces(question: Question, *, request_id: str, sampling: Sampling | None) -> AsyncIterator[Event]:
+        twin = await twins.current()
+        async with aclosing(stream(question, twin, request_id=request_id, sampling=sampling)) as events:  # type: ignore[type-var]
+            async for event in events:
+                match event:
+                    case Sources():
+                        yield event.passages
+                    case Text():
+                        yield event.piece
+                    case Done():
+                        yield event.answer
+
+    async def search(question: Question) -> list[dict[str, object]]:
+        return await _search(question, await twins.current(), config.search)
+
+    async def around(document_id: str, revision: int, start: int, end: int) -> dict[str, object]:
+        return await asyncio.to_thread(passage, warehouse, document_id, revision, start, end)
+
+    async def save_feedback(feedback: Feedback) -> None:
+        await asyncio.to_thread(warehouse.save_feedback, feedback)
+
+    async def warehouse_is_there() -> None:
+        await asyncio.to_thread(warehouse.head)
+
+    async def index_is_there() -> None:
+        await twins.current()
+
+    async def model_is_there() -> None:
+        await (await twins.current()).model.check()
+
+    return Service(
+        model=settings.llm_model,
+        answer=whole,
+        stream=pieces,
+        search=search,
+        passage=around,
+        save_feedback=save_feedback,
+        checks={"warehouse": warehouse_is_there, "index": index_is_there, "model": model_is_there},
+        sampling=config.sampling,
+    )
+
+
+async def _search(question: Question, twin: Twin, usual: SearchConfig) -> list[dict[str, object]]:
+    """What ``retrieve`` does, with the query embedded together with others."""
+    text = checked_query(question.query)
+    author_id = await asyncio.to_thread(author_filter, twin.warehouse, question.author)
+    dense = await (twin.embed(text) if twin.embed else asyncio.to_thread(twin.embedder.embed_query, text))
+    wanted = IndexQuery(
+        dense=dense,
+        sparse=twin.sparse.encode_query(text),
+        filters=question.filters.model_copy(update={"author_id": author_id}) if author_id else question.filters,
+        limit=question.k or usual.k,
+        fusion=usual.fusion,
+        alpha=usual.alpha,
+    )
+    return [hit_json(hit) for hit in await asyncio.to_thread(twin.index.search, wanted)]

@@ -1,0 +1,94 @@
+"""The twin behind HTTP: a web page at /, POST /rag, the dialect of the OpenAI API under /v1, a reference at /docs."""
+
+import asyncio
+import errno
+import socket
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from llm_engineering import telemetry
+from llm_engineering.domain.config import AnswerConfig, ServiceConfig
+from llm_engineering.domain.errors import UsageError
+from llm_engineering.hosting import open_service
+from llm_engineering.serving.app import create_app
+from llm_engineering.serving.gate import is_loopback, key_hashes
+from llm_engineering.settings import Settings, load_settings
+from tools.entry import load_config, main
+
+app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+CONFIG, LIMITS = Path("configs/inference.yaml"), Path("configs/serving.yaml")
+
+
+@app.command()
+def serve(
+    host: Annotated[
+        str, typer.Option("--host", help="address to listen at; a public one takes API_KEYS")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="port to listen at")] = 8080,
+    config: Annotated[Path, typer.Option("--config", help="YAML with the numbers of answering")] = CONFIG,
+    limits: Annotated[Path, typer.Option("--limits", help="YAML with the limits of the service")] = LIMITS,
+) -> None:
+    """Serve until stopped; requests under way are finished first."""
+    settings = load_settings()
+    hashes = key_hashes(settings.api_keys.get_secret_value())
+    if not hashes and not is_loopback(host):
+        raise UsageError(
+            f"Without API keys the service listens only to this machine, not at {host}",
+            hint="Set API_KEYS (.env.example says how to make one), or leave --host out.",
+        )
+    numbers, bounds = load_config(config, AnswerConfig), load_config(limits, ServiceConfig)
+    telemetry.set_up_logging(settings.log_level, secrets=settings_secrets(settings))
+    listener = listen(host, port)
+    with telemetry.tracing():
+        asyncio.run(_serve(settings, numbers, bounds, hashes, listener))
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; :class:`UsageError` if the address cannot be had."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host.strip("[]"), port), family=family, backlog=2048)
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        reason = "another program listens there" if taken else (error.strerror or str(error))
+        raise UsageError(
+            f"The service cannot listen at {host}:{port}: {reason}", hint="Choose another --port or --host."
+        ) from error
+
+
+def settings_secrets(settings: Settings) -> list[str]:
+    """Every secret of the settings, for the log to blot out."""
+    secrets = (settings.llm_api_key, settings.index_api_key, settings.github_token)
+    return [secret.get_secret_value() for secret in secrets if secret and secret.get_secret_value()]
+
+
+async def _serve(
+    settings: Settings, config: AnswerConfig, limits: ServiceConfig, hashes: frozenset[str], listener: socket.socket
+) -> None:
+    origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
+    async with open_service(settings, config, limits) as service:
+        application = create_app(service, config=limits, key_hashes=hashes, origins=origins)
+        # proxy_headers: an address that a client writes down itself must never pass for this machine's
+        server = uvicorn.Server(
+            uvicorn.Config(
+                application,
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                ws="none",
+                lifespan="off",
+                timeout_graceful_shutdown=int(limits.shutdown) or 1,
+            )
+        )
+        address = listener.getsockname()
+        shown = f"[{address[0]}]" if ":" in address[0] else address[0]
+        typer.echo(f"The twin listens at http://{shown}:{address[1]}/ (Ctrl+C stops it)", err=True)
+        await server.serve(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main(app)
