@@ -288,12 +288,15 @@ def test_the_key_is_asked_for_only_when_the_service_wants_one_and_stays_in_the_t
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (problem(422, title="The question is empty", hint="Use a word."), ["The question is empty", "Use a word."]),
         (
-            problem(503, title="Busy", detail="The queue is full", retry_after=7),
-            ["Busy", "The queue is full", "in 7 s"],
+            problem(422, title="Unprocessable Entity", errors=[{"at": "body.k", "problem": "must be 1 or more"}]),
+            ["That cannot be asked", "body.k: must be 1 or more", "Change the question", "request-7"],
         ),
-        (Answer("<h1>Bad gateway</h1>", status=502), ["The service answered 502", "Try again"]),
+        (
+            problem(503, detail="The queue is full", retry_after=7),
+            ["cannot answer right now", "The queue is full", "Try again in 7 s", "request-7"],
+        ),
+        (Answer("<h1>Bad gateway</h1>", status=502, headers={"X-Request-ID": "r-8"}), ["model failed", "r-8"]),
         (Answer("<h1>hello</h1>"), ["could not read the answer"]),
     ],
 )
@@ -303,7 +306,6 @@ def test_an_error_says_what_happened_and_what_to_do(service, reader, answer, wor
     reader.waits("error")
     told = reader.page.get_by_role("alert").inner_text()
     assert [word for word in words if word not in told] == []
-    assert "request-7" in told or not isinstance(answer.body, str) or "problem" not in (answer.content_type or "")
 
 
 def test_trying_again_after_an_error_asks_the_same_question(service, reader):
@@ -321,7 +323,7 @@ def test_trying_again_after_an_error_asks_the_same_question(service, reader):
 @pytest.mark.parametrize(
     ("parts", "words"),
     [
-        ([event("text", {"text": "It"}), event("error", {"title": "The model broke off", "status": 503})], "broke off"),
+        ([event("text", {"text": "It"}), event("error", {"detail": "It broke off", "status": 503})], "broke off"),
         ([event("text", {"text": "It"})], "The answer broke off"),
         ([b": hello\n\n", b"event: te", b"xt\r\ndata: {}\r\n\r\nevent: done\ndata: {oops\n\n"], "could not read"),
     ],
@@ -358,7 +360,7 @@ def test_nothing_that_comes_from_a_source_is_ever_markup(service, reader):
 
 
 def test_a_problem_of_the_service_is_never_markup_either(service, reader):
-    service.routes["/rag"] = problem(422, title=HOSTILE, detail=HOSTILE, hint=HOSTILE)
+    service.routes["/rag"] = problem(422, title=HOSTILE, detail=HOSTILE, errors=[{"at": HOSTILE, "problem": HOSTILE}])
     reader.asks()
     reader.waits("error")
     assert reader.page.locator("main img, main script").count() == 0

@@ -10,15 +10,18 @@ const NOTICES = {
   small_talk: "Small talk: no source was read for this.",
   refuse: "The twin declined to answer this.",
 };
-const ADVICE = {
-  0: "See that the service is running, then try again.",
-  401: "Enter an API key that this service knows.",
-  403: "This key may not ask here. Use another one.",
-  404: "The service knows no such thing. Is it the right address?",
-  413: "Ask in fewer words.",
-  422: "Change the question or the options, then ask again.",
-  429: "Too many questions at once.",
-  503: "The service cannot answer right now.",
+const TROUBLES = {
+  0: ["", "See that the service is running, then try again."],
+  401: ["A key is needed", "Enter an API key that this service knows."],
+  403: ["You may not ask here", ""],
+  404: ["There is no such service here", "See that the address is right."],
+  413: ["That is too long", "Ask in fewer words."],
+  422: ["That cannot be asked", "Change the question or the options, then ask again."],
+  429: ["Too many questions at once", ""],
+  500: ["Something went wrong in the service", "Show the request id to whoever runs it."],
+  502: ["The chat model failed", "Try again; if it stays so, show the request id to whoever runs the service."],
+  503: ["The twin cannot answer right now", ""],
+  504: ["The answer took too long", "Ask for less at once, or try again."],
 };
 
 let running = null; // the AbortController of the question under way
@@ -152,12 +155,12 @@ async function vote(word, better = null) {
 }
 
 function show(problem) {
+  const [heading, advice] = TROUBLES[problem.status] ?? ["", "Try again."];
   const wait = problem.retryAfter ? `Try again in ${problem.retryAfter} s.` : "";
-  const advice = [problem.hint || (ADVICE[problem.status] ?? "Try again; if it stays, show the request id to whoever runs the service."), wait].filter(Boolean).join(" ");
+  const told = [problem.detail, ...problem.errors.map(({ at, problem: what }) => `${at}: ${what}`), advice, wait];
   at("problem").replaceChildren(
-    element("h2", {}, problem.title || "Something went wrong"),
-    problem.detail ? element("p", {}, problem.detail) : "",
-    element("p", {}, advice),
+    element("h2", {}, heading || problem.title || "Something went wrong"),
+    ...told.filter(Boolean).map((line) => element("p", {}, line)),
     problem.requestId ? element("p", { class: "hint" }, `Request id: ${problem.requestId}`) : "",
   );
   at("problem").hidden = false;

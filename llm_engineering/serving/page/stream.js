@@ -2,9 +2,9 @@
 
 /** What went wrong, in the words of problem+json where the service said it. */
 export class Problem extends Error {
-  constructor({ status = 0, title = "", detail = "", hint = "", request_id = "" } = {}, retryAfter = null) {
+  constructor({ status = 0, title = "", detail = "", errors = [], request_id = "" } = {}, retryAfter = null) {
     super(title);
-    Object.assign(this, { status, title, detail, hint, requestId: request_id, retryAfter });
+    Object.assign(this, { status, title, detail, errors, requestId: request_id, retryAfter });
   }
 }
 
