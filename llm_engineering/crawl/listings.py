@@ -230,8 +230,13 @@ def _cut(listing: Listing, pages: Pages) -> bool:
 def _unlisted(listing: Listing, known: Known) -> list[Item]:
     """Known links that the listing names no more, or does not name this time: falling out of a feed is no delete."""
     named = {item.url for item in listing.items} | {finding.url for finding in listing.findings} | {listing.source.name}
-    left = (url for url, link in known.items() if url not in named and leads_to_document(link))
+    left = (url for url, link in known.items() if url not in named and (leads_to_document(link) or _owed(link)))
     return [Item(url) for url in left if listing.source.selects(urlsplit(url).path)]
+
+
+def _owed(link: Link) -> bool:
+    """Whether a page that was named once could not be had then: a feed that has not changed names nothing again."""
+    return link.outcome in (LinkOutcome.FAILED, LinkOutcome.MISSING)
 
 
 def leads_to_document(link: Link) -> bool:

@@ -358,6 +358,13 @@ def test_a_feed_that_has_not_changed_is_not_sent_again(world, site):
     assert report.totals == {"unchanged": 1} and site.requests[-1].headers["if-none-match"] == '"f"'
 
 
+def test_a_page_that_failed_is_tried_again_although_its_feed_has_not_changed(world, site):
+    site.routes["/feed.xml"] = atom(site, ("/one", "Read on…"), ("/two", "Read on…"), etag='"f"')
+    site.routes |= {"/one": [Answer(status=503), article("one")], "/two": [Answer(status=404), article("two")]}
+    world.crawl(site.at("/feed.xml"))
+    assert world.crawl(site.at("/feed.xml")).totals == {"stored": 2}
+
+
 def test_a_feed_is_told_by_its_content(world, site):
     site.routes["/news"] = atom(site, ("/one", (WORDS["one"] + " ") * 30))
     assert world.crawl(site.at("/news")).totals == {"stored": 1}
