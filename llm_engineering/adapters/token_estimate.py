@@ -8,7 +8,7 @@ _LETTERS = 4
 
 
 def estimated_tokens(text: str) -> int:
-    """At least what common subword vocabularies need, for prose about a third more.
+    """At least what common subword vocabularies need, for English prose about 1.4 times as many.
 
     Counted are: one per word of up to four Latin letters and one more for every further four begun; each digit; each
     line break, and indentation by fours; each other ASCII sign; two for any other character of the basic plane, and four
