@@ -2,7 +2,10 @@
 
 import asyncio
 import errno
+import signal
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -11,10 +14,11 @@ import uvicorn
 
 from llm_engineering import telemetry
 from llm_engineering.domain.config import AnswerConfig, ServiceConfig
-from llm_engineering.domain.errors import UsageError
+from llm_engineering.domain.errors import TwinError, UsageError
 from llm_engineering.hosting import open_service
 from llm_engineering.serving.app import create_app
 from llm_engineering.serving.gate import is_loopback, key_hashes
+from llm_engineering.serving.service import Service
 from llm_engineering.settings import Settings, load_settings
 from tools.entry import load_config, main
 
@@ -65,6 +69,28 @@ def settings_secrets(settings: Settings) -> list[str]:
     return [secret.get_secret_value() for secret in secrets if secret and secret.get_secret_value()]
 
 
+class Server(uvicorn.Server):
+    """A server that ends by returning when it is told to stop, so that what is open is closed after it."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """SIGINT and SIGTERM stop gracefully; SIGINT once more stops at once."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+
+async def _warm(service: Service) -> None:
+    for check in service.checks.values():
+        with suppress(TwinError):  # it is said to whoever asks
+            await check()
+
+
 async def _serve(
     settings: Settings, config: AnswerConfig, limits: ServiceConfig, hashes: frozenset[str], listener: socket.socket
 ) -> None:
@@ -72,7 +98,7 @@ async def _serve(
     async with open_service(settings, config, limits) as service:
         application = create_app(service, config=limits, key_hashes=hashes, origins=origins)
         # proxy_headers: an address that a client writes down itself must never pass for this machine's
-        server = uvicorn.Server(
+        server = Server(
             uvicorn.Config(
                 application,
                 log_config=None,
@@ -87,7 +113,9 @@ async def _serve(
         address = listener.getsockname()
         shown = f"[{address[0]}]" if ":" in address[0] else address[0]
         typer.echo(f"The twin listens at http://{shown}:{address[1]}/ (Ctrl+C stops it)", err=True)
+        warming = asyncio.create_task(_warm(service))  # the first question need not wait for models
         await server.serve(sockets=[listener])
+        warming.cancel()
 
 
 if __name__ == "__main__":
