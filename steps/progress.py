@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -16,26 +17,23 @@ class Bar:
 
     def __init__(self, title: str, progress: Progress | None) -> None:
         self._title, self._progress = title, progress
-        self._task = progress.add_task(title, total=None) if progress else None
+        self._task = progress.add_task(title, total=None, count="", label="") if progress else None
         self._next_line = time.monotonic() + SECONDS_BETWEEN_LINES
         self._done = 0
 
-    def __call__(self, done: int, total: int) -> None:
-        """``done`` of ``total`` units are finished."""
+    def __call__(self, done: int, total: int, label: str = "") -> None:
+        """``done`` of ``total`` units are finished; a total of 0 is not known."""
         self._done = done
+        count = f"{done:,}{f' of {total:,}' if total else ''}"
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, completed=done, total=total)
+            self._progress.update(self._task, completed=done, total=total or None, count=count, label=label)
         elif time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + SECONDS_BETWEEN_LINES
-            sys.stderr.write(f"{self._title}: {done}{f' of {total}' if total else ''}\n")
+            sys.stderr.write(f"{self._title}: {count}\n")
 
     def advance(self, label: str = "") -> None:
         """One more unit is finished; how many there will be is not known."""
-        self._done += 1
-        if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, completed=self._done, description=f"{self._title} {label[-60:]}")
-        else:
-            self(self._done, 0)
+        self(self._done + 1, 0, label)
 
 
 @contextmanager
@@ -48,9 +46,13 @@ def bar(title: str) -> Iterator[Bar]:
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
+        BarColumn(bar_width=20),
+        TextColumn("{task.fields[count]}"),
         TimeElapsedColumn(),
+        # last, so that a long address is what a narrow terminal cuts
+        TextColumn(
+            "{task.fields[label]}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
+        ),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, expand=True) as progress:
         yield Bar(title, progress)

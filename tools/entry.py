@@ -23,20 +23,16 @@ BAD_USAGE: type[Any] = next(kind for kind in typer.BadParameter.__mro__ if kind.
 def main(app: Callable[..., Any]) -> None:
     """Run a typer application: 0 done, 1 the run failed, 2 bad usage or configuration; errors are one line on stderr."""
     try:
-        app(standalone_mode=False)
-    except typer.Exit as leaving:
-        sys.exit(leaving.exit_code)
+        status = app(standalone_mode=False)  # what typer.Exit carries comes back as the value; Ctrl-C as 130
     except TwinError as error:
-        sys.exit(_say(str(error), error.exit_status))
-    except KeyboardInterrupt:
-        sys.exit(_say("Stopped. What was stored is kept; run it again to go on.", INTERRUPTED))
-    except typer.Abort:
-        sys.exit(_say("Stopped. What was stored is kept; run it again to go on.", INTERRUPTED))
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
+        status = _say(str(error), error.exit_status)
+    except (KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
     except BAD_USAGE as error:
-        sys.exit(_say(error.format_message(), 2))
+        status = _say(error.format_message(), 2)
+    if status == INTERRUPTED:
+        _say("Stopped. What was stored is kept; run it again to go on.", INTERRUPTED)
+    sys.exit(status if isinstance(status, int) else 0)
 
 
 def _say(line: str, status: int) -> int:

@@ -5,6 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
+
+from llm_engineering.domain.errors import StoreLocked, UsageError
+from tools.entry import main
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,6 +30,34 @@ def assert_one_line(result: subprocess.CompletedProcess[str], status: int, *word
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
     for word in words:
         assert word in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("ending", "status"),
+    [
+        (None, 0),
+        (typer.Exit(1), 1),
+        (StoreLocked("The store is held", hint="Wait."), 1),
+        (UsageError("No such thing", hint="Name another."), 2),
+        (typer.BadParameter("not a day"), 2),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_the_exit_status_says_how_a_command_ended(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ending: BaseException | None, status: int
+):
+    monkeypatch.setattr(sys, "argv", ["tool"])
+    app = typer.Typer()
+
+    @app.command()
+    def ends() -> None:
+        if ending is not None:
+            raise ending
+
+    with pytest.raises(SystemExit) as left:
+        main(app)
+    assert left.value.code == status
+    assert len(capsys.readouterr().err.splitlines()) == (0 if status == 0 or isinstance(ending, typer.Exit) else 1)
 
 
 @pytest.mark.parametrize(
