@@ -14,13 +14,14 @@ INTERCEPT, COSINE, COVERAGE = -6.0, 8.0, 4.0
 
 
 def confidence(query: str, hits: Sequence[Hit], *, terms: Terms) -> float:
-    """Probability in [0, 1] that the hits (best first) answer the query; 0 without hits.
-
-    1 / (1 + exp(-(intercept + a · cosine + b · coverage))).
-    """
+    """Probability in [0, 1] that the hits (best first) answer the query; 0 without hits."""
     if not hits:
         return 0.0
-    cosine, coverage = features(query, hits, terms=terms)
+    return probability(*features(query, hits, terms=terms))
+
+
+def probability(cosine: float, coverage: float) -> float:
+    """1 / (1 + exp(-(intercept + a · cosine + b · coverage)))."""
     return 1 / (1 + math.exp(-(INTERCEPT + COSINE * cosine + COVERAGE * coverage)))
 
 

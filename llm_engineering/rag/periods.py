@@ -9,7 +9,7 @@ _MONTH = (
     r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
     r"|nov(?:ember)?|dec(?:ember)?)"
 )
-_POINT = rf"(?:(?:{_MONTH}\.?,?\s+)?(?:19|20)\d\d|(?:19|20)\d\d-[01]\d(?:-[0-3]\d)?)"
+_POINT = rf"(?:(?:19|20)\d\d-[01]\d(?:-[0-3]\d)?|(?:{_MONTH}\.?,?\s+)?(?:19|20)\d\d)"
 _RANGE = re.compile(
     rf"\b(?:between|from)\s+(?P<first>{_POINT})\s+(?:and|to|until|till)\s+(?P<last>{_POINT})\b", re.IGNORECASE
 )

@@ -61,8 +61,9 @@ _KINDS = {
     Kind.REPOSITORY: r"repositor(?:y|ies)|repos?",
     Kind.NOTE: r"notes?",
 }
+_WHOSE = r"(?:(?:all\s+)?(?:my|your|his|her|their|the|our|\w+['’]s)\s+)"
 _KIND = re.compile(
-    r"\b(?:(?:in|from|among|across|of|which|what)\s+(?:of\s+)?(?:(?:all\s+)?(?:my|your|his|her|their|the|our|\w+['’]s)\s+)?)"
+    rf"\b(?:(?:in|from|among|across|of|which|what)\s+(?:of\s+)?{_WHOSE}?|(?:my|your|his|her|their|our)\s+)"
     rf"(?:{'|'.join(f'(?P<{kind.value}>{words})' for kind, words in _KINDS.items())})\b(?!\s+about\b)",
     re.IGNORECASE,
 )

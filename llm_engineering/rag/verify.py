@@ -20,7 +20,7 @@ _LONGEST_QUOTE = 3
 _LENGTH_COST = 0.04
 """Support that each further sentence of a quote must add to be worth it."""
 
-_MARKER = re.compile(r"\[(\d{1,4}(?:\s*[,;]\s*\d{1,4})*)\](?![(\[:]\S)")
+_MARKER = re.compile(r"\[(\d{1,4}(?:\s*[,;]\s*\d{1,4})*)\](?!\()")
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
 _QUOTED = re.compile(r"“(.+?)”|\"([^\"\n]+)\"", re.DOTALL)
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:[.,]\d+)*")
