@@ -39,7 +39,7 @@ Chunker = Callable[[DocumentState], list[Chunk]]
 
 
 class Progress(Protocol):
-    """Told after each batch how many changes of how many are done."""
+    """Told at the start and after each batch how many changes of how many are done."""
 
     def __call__(self, done: int, total: int) -> None:
         """``done`` of ``total`` changes are published."""
@@ -74,16 +74,25 @@ def sync(
             work.retire_strangers(writer)
             mark, visible = 0, 0
         total = head - mark
+        told = progress or _silent
+        told(0, total)
         for changes in _log(warehouse, after=mark, upto=head, limit=config.batch_documents):
             fresh = [change for change in changes if change.sequence > (visible or 0)]
-            work.follow(writer, changes, fresh=fresh)
+            work.follow(writer, changes, fresh=fresh, told=_counting(told, changes[0].sequence - 1 - mark, total))
             warehouse.set_watermark(writer.watermark_name, changes[-1].sequence)
-            if progress:
-                progress(changes[-1].sequence - mark, total)
+            told(changes[-1].sequence - mark, total)
         with work.timed("commit"):
             warehouse.set_watermark(writer.watermark_name, head)
             writer.commit()
     return work.report(watermark=head, rebuilt=rebuild)
+
+
+def _silent(done: int, total: int) -> None:
+    """The progress that nobody watches."""
+
+
+def _counting(told: Progress, before: int, total: int) -> Callable[[int], None]:
+    return lambda count: told(before + count, total)
 
 
 def vector_key(embedded: str, *, fingerprint: str) -> str:
@@ -173,15 +182,20 @@ class _Sync:
             known = self._warehouse.state(ids)
             self._retire(writer, [id_ for id_ in ids if id_ not in known or not known[id_].live])
 
-    def follow(self, writer: IndexWriter, changes: Sequence[Change], *, fresh: Sequence[Change]) -> None:
-        """Bring the documents of these changes to their current state: clean, chunk, embed, publish, retire."""
+    def follow(
+        self, writer: IndexWriter, changes: Sequence[Change], *, fresh: Sequence[Change], told: Callable[[int], None]
+    ) -> None:
+        """Bring the documents of these changes to their current state: clean, chunk, embed, publish, retire.
+
+        ``told`` hears after each full batch of chunks how many documents it came from: long ones take their time.
+        """
         ids = list(dict.fromkeys(change.document_id for change in changes))
         new = {change.document_id for change in fresh}
         with self.timed("read"):
             states = self._warehouse.state(ids)
             stale = writer.chunk_ids(ids)
         waiting: list[tuple[DocumentState, Chunk]] = []
-        for id_ in ids:
+        for position, id_ in enumerate(ids):
             state = states.get(id_)
             if state is None or not state.live:
                 self._counts["removed"] += bool(stale[id_]) and id_ in new
@@ -194,6 +208,7 @@ class _Sync:
             while len(waiting) >= self._config.batch_chunks:
                 self._publish(writer, waiting[: self._config.batch_chunks], new)
                 waiting = waiting[self._config.batch_chunks :]
+                told(position)
         self._publish(writer, waiting, new)
         with self.timed("retire"):
             gone = [chunk for chunks in stale.values() for chunk in chunks]

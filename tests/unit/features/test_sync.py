@@ -60,6 +60,7 @@ class Twin:
         self.warehouse.save_author(ADA)
         self.index = EdgeIndex(folder / "index")
         self.embedder = WordEmbedder()
+        self.told: list[tuple[int, int]] = []
 
     def write(self, name: str, text: str) -> None:
         self.warehouse.record([draft(name, text)])
@@ -86,6 +87,7 @@ class Twin:
             sparse=WordSparseEncoder(),
             config=SyncConfig(batch_documents=batch, batch_chunks=3),
             rebuild=rebuild,
+            progress=lambda done, total: self.told.append((done, total)),
         )
 
     def indexed(self) -> set[tuple[str, int, str]]:
@@ -125,6 +127,14 @@ def test_the_index_equals_the_warehouse_after_a_sync(twin: Twin):
     report = twin.sync()
     assert twin.indexed() == twin.expected()
     assert (report.documents, report.chunks, report.embedded) == (10, 20, 20)
+
+
+def test_progress_begins_at_once_moves_within_a_batch_of_long_documents_and_reaches_the_end(twin: Twin):
+    for name in ("one", "two", "three"):
+        twin.write(name, "".join(f"line {number} of {name}\n" for number in range(6)))
+    twin.sync()
+    done = [done for done, _ in twin.told]
+    assert (done[0], done[-1]) == (0, 3) and {1, 2} < set(done) and done == sorted(done)
 
 
 def test_a_second_sync_does_nothing_at_all(twin: Twin):
