@@ -1,7 +1,5 @@
 """A small library of writings with real stores and encoders of words, and a twin that answers from it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from llm_engineering.domain.entities import (
     chunk_id,
     document_id,
 )
-from llm_engineering.domain.ports import ChatModel, Reranker
+from llm_engineering.domain.ports import ChatModel, Index, Reranker
 from llm_engineering.features.sync import sync
 from llm_engineering.rag.answer import Twin
 from tests.doubles.encoders import WordEmbedder, WordSparseEncoder
@@ -35,9 +33,9 @@ INDEX = "The index holds small chunks. Each chunk carries a larger window for th
 class Library:
     """A warehouse and an index in one folder; one chunk per paragraph, the document as its window."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, index: Index | None = None) -> None:
         self.warehouse = SQLiteWarehouse(folder / "warehouse.sqlite")
-        self.index = EdgeIndex(folder / "index")
+        self.index = index or EdgeIndex(folder / "index")
         self.embedder, self.sparse = WordEmbedder(dimensions=64), WordSparseEncoder()
         self.warehouse.save_author(ADA)
         self.warehouse.save_author(BOB)
@@ -110,15 +108,11 @@ class Library:
         )
 
 
-@contextmanager
-def opened(folder: Path) -> Iterator[Library]:
-    """The library in that folder, new or as it was left."""
-    library = Library(folder)
-    try:
-        yield library
-    finally:
-        library.index.close()
-        library.warehouse.close()
+def three_articles(library: Library) -> Library:
+    """Kafka, bread and chunks, indexed."""
+    for name, text in (("kafka", KAFKA), ("bread", BREAD), ("chunks", INDEX)):
+        library.write(name, text)
+    return library.sync()
 
 
 def paragraphs(state: DocumentState) -> list[Chunk]:
