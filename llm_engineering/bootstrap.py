@@ -182,10 +182,15 @@ def open_encoders(settings: "Settings", index: Index) -> tuple[Embedder, SparseE
         )
     embedder = open_embedder(settings, recipe.embedding)
     sparse = open_sparse_encoder(recipe.sparse)
-    if (embedder.fingerprint, sparse.fingerprint) != (recipe.embedder, recipe.sparse_encoder):
+    if embedder.fingerprint != recipe.embedder:
         raise IndexMismatch(
-            f"The index was built with {recipe.model}, not with {settings.embedding_model} as installed now",
+            f"The index was built with {recipe.model} as it was then; EMBEDDING_MODEL is {settings.embedding_model} now",
             hint="Set EMBEDDING_MODEL back, or rebuild: poe run-sync-pipeline --rebuild",
+        )
+    if sparse.fingerprint != recipe.sparse_encoder:
+        raise IndexMismatch(
+            "The index was built with another version of the term encoder",
+            hint="Rebuild it, which embeds nothing again: poe run-sync-pipeline --rebuild",
         )
     return embedder, sparse
 
