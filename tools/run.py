@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from llm_engineering.bootstrap import prepare_home
-from llm_engineering.domain.config import FeatureConfig, SourceConfig
+from llm_engineering.domain.config import AnswerConfig, Configuration, FeatureConfig, SourceConfig
 from llm_engineering.domain.errors import StoreLocked, TwinError, UsageError
+from llm_engineering.rag.batch import read_questions
 from llm_engineering.settings import Settings
 from tools.entry import load_config, main, settings_with_logging
 
@@ -63,6 +64,26 @@ def import_(
     run_pipeline("import", load_config(config, FeatureConfig), json=json, path=str(path))
 
 
+@app.command()
+def inference(
+    questions: Annotated[
+        Path, typer.Option("--questions", help="one question per line, or JSON lines with query, author and k")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="JSON lines of answers; what it answers already is not asked again")
+    ] = None,
+    config: Annotated[Path, typer.Option("--config", help="YAML with the numbers of answering")] = Path(
+        "configs/inference.yaml"
+    ),
+    json: AsJson = False,
+) -> None:
+    """Answer a file of questions, with citations and what they cost."""
+    numbers = load_config(config, AnswerConfig)
+    read_questions(questions)  # a bad line is said before anything is started
+    out = out or questions.with_suffix(".answers.jsonl")
+    run_pipeline("inference", numbers, json=json, questions=str(questions), out=str(out))
+
+
 def feature_config(path: Path, sources: list[str], author: str | None) -> FeatureConfig:
     """The configuration of a run; sources from the command line replace the file's, and then need their own author."""
     config = load_config(path, FeatureConfig)
@@ -81,10 +102,10 @@ def feature_config(path: Path, sources: list[str], author: str | None) -> Featur
     return config
 
 
-def run_pipeline(name: str, config: FeatureConfig, *, json: bool = False, **options: object) -> dict[str, Any]:
+def run_pipeline(name: str, config: Configuration, *, json: bool = False, **options: object) -> dict[str, Any]:
     """Run one pipeline of the table to its end, print its reports, and return them by step.
 
-    Raises the error of the step that failed; exit status 1 if nothing at all could be crawled.
+    Raises the error of the step that failed; exit status 1 if nothing at all could be crawled or answered.
     """
     settings = settings_with_logging()
     prepare_home(settings)
@@ -96,8 +117,10 @@ def run_pipeline(name: str, config: FeatureConfig, *, json: bool = False, **opti
         sys.stdout.write(_as_json(reports) + "\n")
     else:
         _print(name, reports, time.perf_counter() - started)
-    crawled = reports.get("crawl_sources")
+    crawled, answered = reports.get("crawl_sources"), reports.get("answer_questions")
     if crawled is not None and not crawled.succeeded:
+        raise typer.Exit(1)
+    if answered is not None and not answered.answered + answered.kept:
         raise typer.Exit(1)
     return reports
 
@@ -143,11 +166,17 @@ def register_schedule(settings: Settings, config: FeatureConfig, cron: str) -> b
 
 def _pipelines() -> dict[str, Any]:
     from pipelines.feature import feature_pipeline, import_pipeline, sync_pipeline
+    from pipelines.inference import inference_pipeline
 
-    return {"feature": feature_pipeline, "sync": sync_pipeline, "import": import_pipeline}
+    return {
+        "feature": feature_pipeline,
+        "sync": sync_pipeline,
+        "import": import_pipeline,
+        "inference": inference_pipeline,
+    }
 
 
-def _run(pipeline: Callable[..., Any], config: FeatureConfig, options: dict[str, object]) -> "PipelineRunResponse":
+def _run(pipeline: Callable[..., Any], config: Configuration, options: dict[str, object]) -> "PipelineRunResponse":
     from steps.failure import last_failure
 
     try:
@@ -180,6 +209,9 @@ def _line(console: Console, text: str) -> None:
 
 def _print(name: str, reports: dict[str, Any], seconds: float) -> None:
     console = Console()
+    if "answer_questions" in reports:
+        _print_answers(console, reports["answer_questions"])
+        return
     crawled, imported = reports.get("crawl_sources"), reports.get("import_documents")
     if crawled is not None:
         told = [line for line in crawled.lines if line.outcome in WORTH_A_LINE]
@@ -210,6 +242,23 @@ def _print(name: str, reports: dict[str, Any], seconds: float) -> None:
     table.add_row(
         "seconds", ", ".join(f"{stage} {value:.1f}" for stage, value in spent.items() if value and value >= 0.05)
     )
+    console.print(table)
+
+
+def _print_answers(console: Console, report: Any) -> None:  # noqa: ANN401  # what the step returned
+    for failure in report.failed[-MOST_LINES:]:
+        _line(console, f"  failed  {failure.query}  {failure.reason}")
+    table = Table(title=f"inference pipeline, {report.seconds:.1f} s", show_header=False, title_justify="left")
+    table.add_column(justify="left")
+    table.add_column(justify="left", overflow="fold")
+    table.add_row(
+        "questions",
+        f"{report.questions}: {report.answered} answered, {report.kept} answered before, {len(report.failed)} failed",
+    )
+    without = report.answered + report.kept - report.grounded
+    table.add_row("sources", f"{report.grounded} answers cite one, {without} do not")
+    table.add_row("tokens", f"{report.prompt_tokens} read, {report.completion_tokens} written")
+    table.add_row("answers", report.out)
     console.print(table)
 
 
