@@ -35,6 +35,15 @@ _SHORTEST, _LONGEST = 20, 600
 _MARKER = re.compile(r"\[\d")
 _QUESTION = re.compile(r"\?[\"'”’)\]*_]*$")
 _WORD = re.compile(r"[^\W_]+")
+_ADDRESSED = re.compile(r"\b(?:your|the)\s+(?:answer|response|reply|message|output|instructions)\b", re.IGNORECASE)
+_COMMAND = re.compile(
+    r"(?:please\s+)?(?:add|answer|augment|break down|combine|compose|convert|describe|develop|disregard|draft|enhance|explain|"
+    r"forget|group|ignore|include|integrate|introduce|jumble|misspell|modify|output|print|provide|rearrange|remove|render|"
+    r"replace|reply|respond|say|scramble|show|substitute|suggest|tell|translate|use|write)\b",
+    re.IGNORECASE,
+)
+_DEMOTED = {_QUESTION: 0.4, _COMMAND: 0.5, _ADDRESSED: 0.3}
+"""Sentences that ask or command, or speak of the answer itself, seldom are one: what their score is multiplied by."""
 
 Shape = TypeVar("Shape", bound=BaseModel)
 Embed = Callable[[Sequence[str]], list[list[float]]]
@@ -111,6 +120,8 @@ class OfflineModel:
             vectors = self._embed([prompt.question, *(each.text for each in pool)])
             for each, vector in zip(pool, vectors[1:], strict=True):
                 each.score += _MEANING * sum(a * b for a, b in zip(vectors[0], vector, strict=True))
+        for each in pool:
+            each.score *= math.prod(weight for kind, weight in _DEMOTED.items() if _is(kind, each.text))
         pool = sorted((each for each in pool if each.score > 0), key=lambda each: -each.score)
         chosen: list[_Sentence] = []
         for each in pool:
@@ -135,7 +146,7 @@ class OfflineModel:
     def _score_by_terms(self, pool: Sequence[_Sentence], wanted: frozenset[int]) -> None:
         """Coverage of the question's terms, each weighted by log(1 + n / (1 + sentences that hold it)), and the passage's place.
 
-        A question is no answer, and a sentence without any term of the question has only its place.
+        A sentence without any term of the question has only its place.
         """
         weights = {
             term: math.log(1 + len(pool) / (1 + sum(term in each.terms for each in pool))) for term in sorted(wanted)
@@ -146,7 +157,11 @@ class OfflineModel:
         for each in pool:
             covered = sum(weights[term] for term in each.terms & wanted) / total
             place = (each.passage.score - worst) / ((best - worst) or 1.0)
-            each.score = (_TERMS * covered + _RANK * place) * (0.4 if _QUESTION.search(each.text) else 1.0)
+            each.score = _TERMS * covered + _RANK * place
+
+
+def _is(kind: re.Pattern[str], text: str) -> bool:
+    return bool(kind.match(text) if kind is _COMMAND else kind.search(text))
 
 
 def _same(one: _Sentence, other: _Sentence) -> bool:

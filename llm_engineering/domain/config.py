@@ -174,7 +174,7 @@ class AnswerConfig(Configuration):
     """Weight of novelty in maximal marginal relevance (Carbonell and Goldstein, 1998), where there is no reranker."""
     context_tokens: int = Field(default=3000, ge=64)
     """Budget of all passages in the model's own tokens."""
-    threshold: float = Field(default=0.35, ge=0, le=1)
+    threshold: float = Field(default=0.5, ge=0, le=1)
     """Calibrated confidence under which the twin says that it does not know."""
     style_examples: int = Field(default=3, ge=0)
     sampling: Sampling = Sampling()
