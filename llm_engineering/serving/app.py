@@ -52,7 +52,8 @@ _STATUSES = {
     503: "Over capacity, or a part is not there; Retry-After says when to come back.",
     504: "The answer took too long.",
 }
-_STREAM = {"text/event-stream": {"schema": {"type": "string"}}}
+_EVENT = {"event": {"type": "string"}, "data": {"type": "string"}}
+_STREAM = {"text/event-stream": {"schema": {"type": "object", "properties": _EVENT, "required": ["data"]}}}
 
 
 def create_app(

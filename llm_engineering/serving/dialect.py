@@ -3,14 +3,14 @@
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 
 from llm_engineering.domain.answers import Answer, Message, Question
 from llm_engineering.domain.config import Sampling
 from llm_engineering.domain.errors import UsageError
 from llm_engineering.serving.events import ALIVE, event, failure
 from llm_engineering.serving.service import Event
-from llm_engineering.serving.shapes import MAX_K, Name, cited
+from llm_engineering.serving.shapes import MAX_K, NO_TEXT, Name, cited
 
 _LONGEST_HISTORY = 40
 
@@ -40,7 +40,7 @@ class ChatMessage(BaseModel):
 class StreamOptions(BaseModel):
     """What a stream tells at its end."""
 
-    include_usage: bool | None = None
+    include_usage: StrictBool | None = None
 
 
 class ChatRequest(BaseModel):
@@ -49,19 +49,19 @@ class ChatRequest(BaseModel):
     model_config = ConfigDict(extra="ignore")
     model: Annotated[str, StringConstraints(max_length=500)] = ""
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=1000)]
-    stream: bool | None = None
+    stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
-    max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2), NO_TEXT] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1), NO_TEXT] | None = None
+    top_k: Annotated[int, Field(ge=1, le=1_000_000), NO_TEXT] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=10), NO_TEXT] | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=1_000_000), NO_TEXT] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1, le=1_000_000), NO_TEXT] | None = None
     stop: Annotated[str, StringConstraints(max_length=500)] | Annotated[list[str], Field(max_length=16)] | None = None
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
-    n: Annotated[int, Field(ge=1, le=1)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63), NO_TEXT] | None = None
+    n: Annotated[int, Field(ge=1, le=1), NO_TEXT] | None = None
     author: Name | None = None
-    k: Annotated[int, Field(ge=1, le=MAX_K)] | None = None
+    k: Annotated[int, Field(ge=1, le=MAX_K), NO_TEXT] | None = None
 
     def question(self) -> Question:
         """The last message of the user, which must be the last of all, with what was said before as history.

@@ -17,6 +17,16 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 RequestId = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,128}$")]
 
 
+def _number(value: Any) -> Any:  # noqa: ANN401  # whatever was sent
+    if isinstance(value, str | bytes | bool):
+        raise ValueError("a number is no text and no truth value")
+    return value
+
+
+NO_TEXT = BeforeValidator(_number)
+"""On a number: ``5.0`` is a whole one, too, and a text is none. Stands last, so that limits stay in the description."""
+
+
 def _moment(value: Any) -> datetime:  # noqa: ANN401  # whatever was sent
     if not isinstance(value, str):
         raise ValueError("write it as 2025-03-01T12:00:00Z")
@@ -62,7 +72,7 @@ class SearchRequest(Shape):
 
     query: Query
     author: Name | None = None
-    k: Annotated[int, Field(strict=True, ge=1, le=MAX_K)] | None = None
+    k: Annotated[int, Field(ge=1, le=MAX_K), NO_TEXT] | None = None
     filters: RequestFilters = RequestFilters()
 
     def question(self) -> Question:
