@@ -49,7 +49,7 @@ def test_a_server_is_bound_to_the_schema_in_its_strict_form() -> None:
     "reply",
     [
         f"Sure! Here it is:\n```json\n{GOOD}\n```\nAnything else?",
-        f"<think>The user wants {{days}} … {{}}</think>\n{GOOD}",
+        f'<think>{{"query": "a draft"}} or {{days}}?</think>\n{GOOD}',
         f'{{"other": 1}} {GOOD}',
     ],
 )
