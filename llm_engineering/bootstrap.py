@@ -9,6 +9,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llm_engineering import telemetry
 from llm_engineering.domain.config import (
     AnswerConfig,
     ChatConfig,
@@ -206,14 +207,17 @@ def open_chat_model(
 
     Nothing is contacted before the first call; whoever opens it awaits its ``close``.
     """
+    from llm_engineering.adapters.traced_model import TracedModel
+
     if settings.llm_model == OFFLINE:
         from llm_engineering.adapters.offline import OfflineModel
 
-        return OfflineModel(embed=embed, terms=terms)
+        return TracedModel(OfflineModel(embed=embed, terms=terms), provider=OFFLINE)
     from llm_engineering.adapters.openai import OpenAIChatModel
 
     key = settings.llm_api_key.get_secret_value() if settings.llm_api_key else None
-    return OpenAIChatModel(settings.llm_base_url, settings.llm_model, key, config)
+    model = OpenAIChatModel(settings.llm_base_url, settings.llm_model, key, config)
+    return TracedModel(model, provider="openai")
 
 
 def open_reranker(settings: "Settings") -> Reranker | None:
@@ -252,6 +256,7 @@ async def open_twin(settings: "Settings", config: AnswerConfig) -> AsyncIterator
                 planner=None if settings.llm_model == OFFLINE else model,
                 reranker=open_reranker(settings),
                 config=config,
+                span=telemetry.span,
             )
         finally:
             await model.close()

@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
@@ -40,7 +40,7 @@ NAMES = {
     "finish_reason": "gen_ai.response.finish_reasons",
     "input_tokens": "gen_ai.usage.input_tokens",
     "output_tokens": "gen_ai.usage.output_tokens",
-    "data_source": "gen_ai.data_source.id",
+    "output_type": "gen_ai.output.type",
 }
 """Our words and what the semantic conventions for generative AI call them; any other word becomes ``twin.<word>``."""
 LISTS = frozenset({"gen_ai.response.finish_reasons"})
@@ -65,25 +65,30 @@ class Span:
 
 
 @contextmanager
-def span(name: str, **attributes: Value | None) -> Iterator[Span]:
+def span(name: str, *, current: bool = True, **attributes: Value | None) -> Iterator[Span]:
     """A span around the block, inside the span that is open around it; an error that leaves the block marks it.
 
-    Words of :data:`NAMES` become attributes of the GenAI conventions. In an asynchronous generator, don't ``yield`` inside:
-    whoever consumes it may continue in another context.
+    Words of :data:`NAMES` become attributes of the GenAI conventions. An asynchronous generator that yields inside says
+    ``current=False``: no span lies inside that one then, and whoever consumes it may do so from any context.
     """
     if _tracer is None:
         yield Span()
         return
-    from opentelemetry.trace import SpanKind
+    from opentelemetry.trace import SpanKind, Status, StatusCode, use_span
 
     known = _named({"request_id": request_id.get(), **attributes})
     kind = SpanKind.CLIENT if attributes.get("operation") in CALLS else SpanKind.INTERNAL
-    with _tracer.start_as_current_span(name, kind=kind, attributes=known) as started:
-        try:
+    started = _tracer.start_span(name, kind=kind, attributes=known)
+    try:
+        with use_span(started, record_exception=False, set_status_on_exception=False) if current else nullcontext():
             yield Span(started)
-        except BaseException as error:
-            started.set_attribute("error.type", type(error).__name__)
-            raise
+    except BaseException as error:
+        started.set_attribute("error.type", type(error).__name__)
+        if isinstance(error, Exception):  # whoever leaves or cancels makes no error
+            started.set_status(Status(StatusCode.ERROR, str(error)))
+        raise
+    finally:
+        started.end()
 
 
 @contextmanager

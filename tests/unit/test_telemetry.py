@@ -12,11 +12,16 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
+from llm_engineering.adapters.traced_model import TracedModel
+from llm_engineering.domain.answers import Prompt
+from llm_engineering.domain.config import Sampling
 from llm_engineering.domain.errors import MissingExtra, ModelUnavailable
 from llm_engineering.telemetry import ENDPOINTS, request_id, set_up_logging, span, tracing
+from tests.doubles.models import FailingModel, ScriptedModel
 from tests.doubles.web import Answer, LocalSite
 
 log = logging.getLogger("twin.test")
+PROMPT = Prompt(messages=(), question="why?")
 
 
 @pytest.fixture(autouse=True)
@@ -84,6 +89,44 @@ def test_our_names_are_those_that_the_conventions_publish():
 
     published = {value for name, value in vars(gen_ai_attributes).items() if name.startswith("GEN_AI_")}
     assert set(NAMES.values()) <= published
+
+
+def ask(model, *, streamed=False):
+    async def work():
+        if streamed:
+            return [piece async for piece in model.stream(PROMPT, sampling=Sampling(seed=3))]
+        return await model.complete(PROMPT, sampling=Sampling(seed=3))
+
+    return asyncio.run(work())
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_every_call_of_a_chat_model_is_a_span_with_its_tokens_and_without_its_words(recorded, streamed):
+    with tracing(exporter=recorded):
+        ask(TracedModel(ScriptedModel("a secret reply"), provider="openai"), streamed=streamed)
+    (call,) = recorded.get_finished_spans()
+    assert (call.name, call.kind) == ("chat scripted", SpanKind.CLIENT)
+    assert (call.attributes["gen_ai.usage.input_tokens"], call.attributes["gen_ai.usage.output_tokens"]) == (10, 5)
+    assert (call.attributes["gen_ai.request.seed"], call.attributes["gen_ai.provider.name"]) == (3, "openai")
+    assert "secret" not in call.to_json()
+
+
+def test_a_stream_that_its_reader_leaves_ends_its_span_from_any_context(recorded, caplog):
+    async def leave():
+        pieces = TracedModel(ScriptedModel("a b c"), provider="openai").stream(PROMPT, sampling=Sampling())
+        await asyncio.create_task(anext(pieces))
+        await asyncio.create_task(pieces.aclose())
+
+    with tracing(exporter=recorded):
+        asyncio.run(leave())
+    assert recorded.get_finished_spans()[0].attributes["error.type"] == "GeneratorExit"
+    assert caplog.records == []
+
+
+def test_a_call_that_fails_marks_its_span(recorded):
+    with tracing(exporter=recorded), pytest.raises(ModelUnavailable):
+        ask(TracedModel(FailingModel(), provider="openai"), streamed=True)
+    assert recorded.get_finished_spans()[0].status.status_code is StatusCode.ERROR
 
 
 def test_an_error_that_leaves_a_stage_marks_its_span(recorded):
