@@ -1,7 +1,9 @@
 """Ranked passages for a query, or for a file of queries."""
 
 import json as jsonlib
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -10,13 +12,15 @@ from typing import Annotated
 import typer
 
 from llm_engineering import bootstrap
-from llm_engineering.domain.config import SearchConfig
+from llm_engineering.domain.config import FeatureConfig, SearchConfig
 from llm_engineering.domain.entities import Filters, Fusion, Hit, Kind
 from llm_engineering.domain.errors import UsageError
 from llm_engineering.rag.retrieve import author_filter, checked_query, hit_json, retrieve
-from tools.entry import main, settings_with_logging
+from llm_engineering.settings import Settings
+from tools.entry import load_config, main, settings_with_logging
 
-DEFAULTS = SearchConfig()
+NUMBERS = Path("configs/feature.yaml")
+SHOWN_CHARACTERS = 400
 
 app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 
@@ -34,31 +38,52 @@ def search(
     language: Annotated[str | None, typer.Option("--language", help="only this language (ISO 639-1)")] = None,
     since: Annotated[str | None, typer.Option("--since", help="published on or after this day (YYYY-MM-DD)")] = None,
     until: Annotated[str | None, typer.Option("--until", help="published before this day (YYYY-MM-DD)")] = None,
-    k: Annotated[int, typer.Option("--k", min=1, max=1000, help="how many passages")] = DEFAULTS.k,
+    k: Annotated[int | None, typer.Option("--k", min=1, max=1000, help="how many passages")] = None,
     alpha: Annotated[
-        float, typer.Option("--alpha", min=0, max=1, help="weight of meaning against terms")
-    ] = DEFAULTS.alpha,
-    fusion: Annotated[Fusion, typer.Option("--fusion", help="how the two rankings become one")] = DEFAULTS.fusion,
+        float | None, typer.Option("--alpha", min=0, max=1, help="weight of meaning against terms")
+    ] = None,
+    fusion: Annotated[Fusion | None, typer.Option("--fusion", help="how the two rankings become one")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help=f"YAML whose search section holds the defaults; {NUMBERS} if there")
+    ] = None,
 ) -> None:
     """Search the index."""
     queries = list(_queries(query, file))
     settings = settings_with_logging()
-    with bootstrap.open_warehouse(settings) as warehouse:
-        author_id = author_filter(warehouse, author)
+    numbers = chosen_numbers(config, k=k, alpha=alpha, fusion=fusion)
     filters = Filters(
-        author_id=author_id, kind=kind, platform=platform, language=language, since=_day(since), until=_day(until)
+        author_id=_author(settings, author),
+        kind=kind,
+        platform=platform,
+        language=language,
+        since=_day(since),
+        until=_day(until),
     )
-    config = SearchConfig(k=k, alpha=alpha, fusion=fusion)
     with bootstrap.open_index(settings) as index:
         embedder, sparse = bootstrap.open_encoders(settings, index)
         for text in queries:
-            hits = retrieve(text, index=index, embedder=embedder, sparse=sparse, filters=filters, config=config)
+            hits = retrieve(text, index=index, embedder=embedder, sparse=sparse, filters=filters, config=numbers)
             if json:
                 sys.stdout.write(
                     jsonlib.dumps({"query": text, "hits": [hit_json(hit) for hit in hits]}, ensure_ascii=False) + "\n"
                 )
             else:
                 sys.stdout.write(_readable(text, hits, named=file is not None))
+
+
+def chosen_numbers(path: Path | None, **given: object) -> SearchConfig:
+    """The search section of the configuration, with what the command line says over it."""
+    file = path or (NUMBERS if NUMBERS.is_file() else None)
+    configured = load_config(file, FeatureConfig).search if file else SearchConfig()
+    return configured.model_copy(update={name: value for name, value in given.items() if value is not None})
+
+
+def _author(settings: Settings, name: str | None) -> str | None:
+    """The id behind a name; without a name the warehouse is left alone."""
+    if name is None:
+        return None
+    with bootstrap.open_warehouse(settings) as warehouse:
+        return author_filter(warehouse, name)
 
 
 def _queries(query: str | None, file: Path | None) -> Iterator[str]:
@@ -106,9 +131,20 @@ def _readable(query: str, hits: list[Hit], *, named: bool) -> str:
         lines.append(f"   {hit.url}")
         if path and path != hit.title:
             lines.append(f"   {path}")
-        lines.append(f"   {' '.join(hit.text.split())[:400]}")
+        lines += [f"   {line}" for line in _beginning(hit)]
         lines.append("")
     return "\n".join(lines) + "\n"
+
+
+def _beginning(hit: Hit) -> list[str]:
+    """The first words of a passage in lines of the terminal's width; the heading above it is shown already."""
+    first, _, rest = hit.text.lstrip().partition("\n")
+    heading = first.lstrip("#").strip()
+    told = first.startswith("#") and heading in (hit.title, *hit.heading_path) and rest.strip()
+    text = " ".join((rest if told else hit.text).split())
+    return textwrap.wrap(
+        textwrap.shorten(text, SHOWN_CHARACTERS, placeholder=" …"), min(shutil.get_terminal_size().columns, 120) - 3
+    )
 
 
 if __name__ == "__main__":

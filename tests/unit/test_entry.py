@@ -9,6 +9,7 @@ import typer
 
 from llm_engineering.domain.errors import StoreLocked, UsageError
 from tools.entry import main
+from tools.search import chosen_numbers
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -99,6 +100,27 @@ def test_a_query_that_cannot_be_searched_says_why(tmp_path: Path, query: str, wo
 
 def test_searching_before_anything_was_indexed_says_what_to_do(tmp_path: Path):
     assert_one_line(run("tools.search", "anything", home=tmp_path), 1, "poe run-feature-pipeline")
+
+
+@pytest.mark.parametrize(
+    ("yaml", "given", "used"),
+    [
+        ("search: {k: 2, alpha: 0.9}", {}, (2, 0.9)),
+        ("search: {k: 2, alpha: 0.9}", {"k": 7}, (7, 0.9)),
+        ("", {"alpha": 0.0}, (5, 0.0)),
+    ],
+)
+def test_a_search_takes_its_numbers_from_the_configuration_and_then_from_the_command_line(
+    tmp_path: Path, yaml: str, given: dict[str, float], used: tuple[int, float]
+):
+    (tmp_path / "own.yaml").write_text(yaml)
+    numbers = chosen_numbers(tmp_path / "own.yaml", **given)
+    assert (numbers.k, numbers.alpha) == used
+
+
+def test_a_search_without_an_author_leaves_the_warehouse_alone(tmp_path: Path):
+    run("tools.search", "anything", home=tmp_path / "home")
+    assert not (tmp_path / "home").exists()
 
 
 def test_searching_for_an_unknown_author_writes_nothing(tmp_path: Path):
