@@ -8,12 +8,14 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import typer
 
 from examples.sample import materialise, serve
 from llm_engineering.domain.config import CrawlConfig, FeatureConfig, SourceConfig
 from llm_engineering.settings import load_settings
+from tools.ask import ask
 from tools.entry import main
 from tools.run import run_pipeline
 from tools.search import search
@@ -25,7 +27,7 @@ QUESTION = "What happens to the index when a sync is killed halfway?"
 
 @app.command()
 def demo() -> None:
-    """Crawl, index and search the sample corpus."""
+    """Crawl, index, search and ask the sample corpus."""
     home = load_settings().twin_home / "demo"
     for leftover in ("warehouse.sqlite", "warehouse.sqlite-wal", "warehouse.sqlite-shm"):
         (home / leftover).unlink(missing_ok=True)
@@ -33,7 +35,13 @@ def demo() -> None:
         shutil.rmtree(home / leftover, ignore_errors=True)
     corpus = (home / "corpus").resolve()
     corpus.mkdir(parents=True)
-    os.environ |= {"TWIN_HOME": str(home), "CRAWL_ALLOW_PRIVATE": "127.0.0.1", "WAREHOUSE_URL": "", "INDEX_URL": ""}
+    os.environ |= {
+        "TWIN_HOME": str(home),
+        "WAREHOUSE_URL": str(home / "warehouse.sqlite"),
+        "INDEX_URL": str(home / "index"),
+        "LLM_MODEL": "offline",
+        "CRAWL_ALLOW_PRIVATE": "127.0.0.1",
+    }
     with serve(corpus / "site") as address:
         config = _config(address, corpus)
         _say(f"1. The sample corpus of {AUTHOR}: a blog at {address}, a folder of notes, a git repository")
@@ -43,9 +51,14 @@ def demo() -> None:
         materialise("v2", corpus, base_url=address)
         run_pipeline("feature", config)
     _say(f'3. poe search "{QUESTION}"')
-    search(query=QUESTION, k=3)
+    search(query=QUESTION, k=2)
+    _say(f'4. poe ask "{QUESTION}"')
+    ask(query=QUESTION)
     _say(
-        f'Everything is in {home}. Ask more:  TWIN_HOME={home} .venv/bin/poe search "…"\n'
+        f"Everything is in {home}.\n"
+        f"Open a source:     .venv/bin/python -m examples.sample v2 {home / 'corpus'} --serve {urlsplit(address).port}\n"
+        f'Ask more:          TWIN_HOME={home} .venv/bin/poe ask "…"\n'
+        f"In the browser:    TWIN_HOME={home} .venv/bin/poe serve\n"
         'Your own writing:  .venv/bin/poe run-feature-pipeline --author "Your Name" --source https://your.blog/feed.xml'
     )
 
