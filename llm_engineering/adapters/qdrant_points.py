@@ -117,7 +117,7 @@ def payload_of(indexed: IndexedChunk) -> dict[str, Any]:
     return {name: _encodable(value) for name, value in payload.items()}
 
 
-def _encodable(value: Any) -> Any:
+def _encodable(value: object) -> object:
     """A lone surrogate cannot leave Python: ``?`` stands in the index for it, at the same place, so that spans hold."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode("utf-8")
