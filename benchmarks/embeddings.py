@@ -23,6 +23,7 @@ class RememberingEmbedder:
         self.window = embedder.window
         self.count_tokens = embedder.count_tokens
         self.embed_query = embedder.embed_query
+        self.embed_queries = embedder.embed_queries
 
     def embed_passages(self, texts: Sequence[str]) -> list[list[float]]:
         """Remembered vectors, and fresh ones for the texts that are new."""

@@ -5,11 +5,14 @@ best chunk. ``python -m benchmarks.retrieval [--set NAME]``; embeddings are reme
 """
 
 import argparse
+import math
+import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import ir_measures
 from ir_measures import RR, R, Success, nDCG
@@ -19,7 +22,7 @@ from benchmarks.embeddings import RememberingEmbedder
 from llm_engineering import bootstrap
 from llm_engineering.adapters.qdrant_edge import EdgeIndex
 from llm_engineering.adapters.sqlite import SQLiteWarehouse
-from llm_engineering.domain.config import FeatureConfig
+from llm_engineering.domain.config import ChunkConfig, ChunkSize, FeatureConfig
 from llm_engineering.domain.entities import Chunk, DocumentState, Hit, IndexQuery, chunk_id
 from llm_engineering.domain.ports import Embedder, Index, SparseEncoder
 from llm_engineering.features.sync import sync
@@ -28,6 +31,13 @@ from llm_engineering.settings import load_settings
 
 DEPTH = 33
 """Chunks per query; the index then fuses rankings of 100, as it does for a person's five."""
+
+CHANCE = 2.0
+"""Fused counts as worse than a single ranking when its mean nDCG@10 is lower by more than so many standard errors of the
+paired difference: a query or two more or less is chance."""
+
+WINDOWS = (0.843, 0.056)
+"""Recall and precision at 5 that 800-character windows reached with BM25: the floor for our chunks."""
 
 MEASURES = (Success @ 3, Success @ 9, R @ 10, RR, nDCG @ 10)
 NAMES = ("hit@3", "hit@9", "recall@10", "MRR", "nDCG@10")
@@ -40,15 +50,18 @@ def main(arguments: list[str]) -> int:
     """Print the tables; exit status 1 if a floor is missed."""
     parser = argparse.ArgumentParser(prog="benchmarks.retrieval", description=__doc__)
     parser.add_argument("--set", choices=SETS, action="append", help="only this corpus; may be repeated")
-    chosen = parser.parse_args(arguments).set or list(SETS)
-    config, settings = FeatureConfig(), load_settings()
+    parser.add_argument("--size", type=int, help="tokens of a chunk, instead of the default")
+    parser.add_argument("--alpha", type=float, help="weight of the dense ranking, instead of the default")
+    options = parser.parse_args(arguments)
+    chosen = options.set or list(SETS)
+    config, settings = _configured(options.size, options.alpha), load_settings()
     embedder = RememberingEmbedder(
         bootstrap.open_embedder(settings, config.embedding), settings.twin_home / "benchmarks" / "embeddings.sqlite"
     )
     pipeline = _Pipeline(config, embedder, bootstrap.open_sparse_encoder(config.sparse))
     missed: list[str] = []
     print(f"## Retrieval\n\n{_how(config)}\n")
-    print(f"| set | queries | ranking | {' | '.join(NAMES)} | nDCG@10, held out |\n|---|---:|---|{'---:|' * 6}")
+    print(f"| set | queries | ranking | {' | '.join(NAMES)} | nDCG@10, second half |\n|---|---:|---|{'---:|' * 6}")
     spans: list[str] = []
     for name in chosen:
         with pipeline.indexed(name) as (index, asked):
@@ -57,6 +70,9 @@ def main(arguments: list[str]) -> int:
                 missed += _report(questions, modes)
                 if questions.spans:
                     spans += [_span_row(questions, f"our chunks, {mode}", ranked) for mode, ranked in modes.items()]
+                    recall, precision = _overlap(questions, modes["fused"], set(questions.queries))
+                    if recall <= WINDOWS[0] or precision <= WINDOWS[1]:
+                        missed.append(f"recall {WINDOWS[0]} and precision {WINDOWS[1]} of {questions.name} spans")
         if spans and name == "chroma_chunking":
             with pipeline.indexed(name, chunker=_windows) as (index, (questions,)):
                 spans.insert(
@@ -65,11 +81,20 @@ def main(arguments: list[str]) -> int:
     if spans:
         print("\nCharacters of the answering spans in the five best chunks (chroma_chunking):\n")
         print(
-            "| chunks | recall@5 | precision@5 | recall@5, held out | precision@5, held out |\n|---|---:|---:|---:|---:|"
+            "| chunks | recall@5 | precision@5 | recall@5, second half | precision@5, second half |\n|---|---:|---:|---:|---:|"
         )
         print("\n".join(spans))
     print("\nFloors: " + ("; ".join(f"MISSED: {miss}" for miss in missed) if missed else "all met") + ".")
     return int(bool(missed))
+
+
+def _configured(size: int | None, alpha: float | None) -> FeatureConfig:
+    config = FeatureConfig()
+    if size is not None:
+        config = config.model_copy(update={"chunk": ChunkConfig(sizes=(ChunkSize(size=size),))})
+    if alpha is not None:
+        config = config.model_copy(update={"search": config.search.model_copy(update={"alpha": alpha})})
+    return config
 
 
 class _Pipeline:
@@ -116,14 +141,14 @@ class _Pipeline:
 def _report(questions: Questions, modes: Modes) -> list[str]:
     """Print the rows of one set; the floors that it misses."""
     figures = {mode: _measured(questions, ranked, set(questions.queries)) for mode, ranked in modes.items()}
-    held_out = {mode: _measured(questions, ranked, questions.held_out())[-1] for mode, ranked in modes.items()}
+    second_half = {mode: _measured(questions, ranked, questions.second_half())[-1] for mode, ranked in modes.items()}
     for mode, values in figures.items():
-        cells = " | ".join(f"{value:.3f}" for value in (*values, held_out[mode]))
+        cells = " | ".join(f"{value:.3f}" for value in (*values, second_half[mode]))
         print(f"| {questions.name} | {len(questions.queries)} | {mode} | {cells} |", flush=True)
     missed = [
         f"fused nDCG@10 below {mode} on {questions.name}"
         for mode in ("dense", "BM25")
-        if figures["fused"][-1] < figures[mode][-1]
+        if _worse(questions, modes["fused"], modes[mode])
     ]
     if questions.name == "handbook titles" and figures["fused"][0] * len(questions.queries) < 74.9:
         missed.append("75 of 76 titles at 3")
@@ -137,19 +162,35 @@ def _report(questions: Questions, modes: Modes) -> list[str]:
     return missed
 
 
+def _worse(questions: Questions, ranked: Ranked, other: Ranked) -> bool:
+    ours, theirs = _by_query(questions, ranked), _by_query(questions, other)
+    differences = [ours[query] - theirs[query] for query in questions.queries]
+    error = statistics.stdev(differences) / math.sqrt(len(differences))
+    return statistics.mean(differences) < -CHANCE * error
+
+
+def _by_query(questions: Questions, ranked: Ranked) -> dict[str, float]:
+    values = ir_measures.iter_calc([nDCG @ 10], *_judged(questions, ranked, set(questions.queries)))
+    return {metric.query_id: float(metric.value) for metric in values}
+
+
 def _measured(questions: Questions, ranked: Ranked, queries: set[str]) -> list[float]:
+    values = ir_measures.calc_aggregate(MEASURES, *_judged(questions, ranked, queries))
+    return [float(values[measure]) for measure in MEASURES]
+
+
+def _judged(questions: Questions, ranked: Ranked, queries: set[str]) -> tuple[list[Any], list[Any]]:
+    """The answers and the ranked documents of these queries, as ir-measures takes them."""
+    relevant = questions.relevant
     answers = [
-        ir_measures.Qrel(query, document, grade)
-        for query in queries
-        for document, grade in questions.relevant[query].items()
+        ir_measures.Qrel(query, document, grade) for query in queries for document, grade in relevant[query].items()
     ]
     run = [
         ir_measures.ScoredDoc(query, document, score)
         for query in queries
         for document, score in _documents(ranked[query]).items()
     ]
-    values = ir_measures.calc_aggregate(MEASURES, answers, run)
-    return [float(values[measure]) for measure in MEASURES]
+    return answers, run
 
 
 def _documents(hits: list[Hit]) -> Mapping[str, float]:
@@ -161,7 +202,7 @@ def _documents(hits: list[Hit]) -> Mapping[str, float]:
 
 
 def _span_row(questions: Questions, name: str, ranked: Ranked) -> str:
-    figures = [_overlap(questions, ranked, set(part)) for part in (questions.queries, questions.held_out())]
+    figures = [_overlap(questions, ranked, set(part)) for part in (questions.queries, questions.second_half())]
     return f"| {name} | " + " | ".join(f"{value:.3f}" for pair in figures for value in pair) + " |"
 
 
@@ -203,8 +244,10 @@ def _how(config: FeatureConfig) -> str:
     fusion = f"{config.search.fusion.value} fusion, alpha {config.search.alpha}"
     bm25 = f"BM25 k1 {config.sparse.k1}, b {config.sparse.b}, average length {config.sparse.average_length:g}"
     return (
-        f"Chunks of at most {sizes}; {fusion}; {bm25}: the defaults. A document ranks by its best chunk. Numbers were chosen "
-        "on one half of the queries (seeded); the last column is the other half."
+        f"Chunks of at most {sizes}; {fusion}; {bm25}. A document ranks by its best chunk. The last column is a fixed half of "
+        "the queries. Chunk size, fusion, alpha, stop words and average length were chosen while looking at these very sets, "
+        'both halves, so the figures flatter somewhat; no set was kept untouched. "Fused is no worse" means: not by more than '
+        f"{CHANCE:g} standard errors of the paired difference in nDCG@10."
     )
 
 
