@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from llm_engineering.bootstrap import prepare_home
 from llm_engineering.domain.config import AnswerConfig, Configuration, FeatureConfig, SourceConfig
 from llm_engineering.domain.errors import StoreLocked, TwinError, UsageError
 from llm_engineering.rag.batch import read_questions
 from llm_engineering.settings import Settings
+from steps.progress import bar
 from tools.entry import load_config, main, settings_with_logging
+from tools.summary import as_json, print_summary, require_success
 
 if TYPE_CHECKING:
     from zenml.models import PipelineRunResponse
@@ -28,9 +28,6 @@ Config = Annotated[Path, typer.Option("--config", help="YAML with the numbers of
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON document on standard output")]
 Rebuild = Annotated[bool, typer.Option("--rebuild", help="build the index anew beside the old one, then switch")]
 DEFAULT = Path("configs/feature.yaml")
-WORTH_A_LINE = ("refused", "failed", "gone", "missing", "moved")
-MOST_LINES = 50
-"""Links with a word to say that a terminal shows; the totals and ``--json`` have all."""
 
 
 @app.command()
@@ -105,23 +102,22 @@ def feature_config(path: Path, sources: list[str], author: str | None) -> Featur
 def run_pipeline(name: str, config: Configuration, *, json: bool = False, **options: object) -> dict[str, Any]:
     """Run one pipeline of the table to its end, print its reports, and return them by step.
 
-    Raises the error of the step that failed; exit status 1 if nothing at all could be crawled or answered.
+    Raises the error of the step that failed, and :class:`TwinError` if nothing at all could be crawled or answered.
     """
     settings = settings_with_logging()
     prepare_home(settings)
     prepare_orchestrator(settings)
     started = time.perf_counter()
     with _alone(settings.twin_home / f"{name}.lock", name):
-        reports = _reports(_run(_pipelines()[name], config, options))
+        with bar("start"):  # seconds of importing, in which a terminal should not look dead
+            pipeline = _pipelines()[name]
+        reports = _reports(_run(pipeline, config, options))
     if json:
-        sys.stdout.write(_as_json(reports) + "\n")
+        sys.stdout.write(as_json(reports) + "\n")
     else:
-        _print(name, reports, time.perf_counter() - started)
-    crawled, answered = reports.get("crawl_sources"), reports.get("answer_questions")
-    if crawled is not None and not crawled.succeeded:
-        raise typer.Exit(1)
-    if answered is not None and not answered.answered + answered.kept:
-        raise typer.Exit(1)
+        print_summary(name, reports, seconds=time.perf_counter() - started)
+    sys.stdout.flush()
+    require_success(reports)
     return reports
 
 
@@ -195,71 +191,6 @@ def _run(pipeline: Callable[..., Any], config: Configuration, options: dict[str,
 
 def _reports(run: "PipelineRunResponse") -> dict[str, Any]:
     return {name: next(iter(step.regular_outputs.values())).load() for name, step in run.steps.items()}
-
-
-def _as_json(reports: dict[str, Any]) -> str:
-    import json
-
-    return json.dumps({name: report.model_dump(mode="json") for name, report in reports.items()}, ensure_ascii=False)
-
-
-def _line(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def _print(name: str, reports: dict[str, Any], seconds: float) -> None:
-    console = Console()
-    if "answer_questions" in reports:
-        _print_answers(console, reports["answer_questions"])
-        return
-    crawled, imported = reports.get("crawl_sources"), reports.get("import_documents")
-    if crawled is not None:
-        told = [line for line in crawled.lines if line.outcome in WORTH_A_LINE]
-        if len(told) > MOST_LINES:
-            _line(console, f"{len(told) - MOST_LINES} more lines, which --json has; the last {MOST_LINES}:")
-        for line in told[-MOST_LINES:]:
-            _line(console, f"{line.outcome.value:>8}  {line.url}  {line.detail.removeprefix(line.url).strip()}")
-    if imported is not None:
-        for refusal in imported.refused:
-            _line(console, f" refused  {refusal}")
-    table = Table(title=f"{name} pipeline, {seconds:.1f} s", show_header=False, title_justify="left")
-    table.add_column(justify="left")
-    table.add_column(justify="left")
-    if crawled is not None:
-        table.add_row("links", ", ".join(f"{count} {outcome}" for outcome, count in crawled.totals.items()) or "none")
-    if imported is not None:
-        table.add_row(
-            "import", f"{imported.written} written, {imported.present} already there, {len(imported.refused)} refused"
-        )
-    synced, stored = reports["sync_index"], reports["store_features"]
-    table.add_row(
-        "documents", f"{synced.documents} indexed, {synced.removed} removed, {stored.documents} in the corpus"
-    )
-    table.add_row("chunks", f"{synced.chunks} published, {synced.retired} retired")
-    table.add_row("vectors", f"{synced.embedded} embedded, {synced.reused} reused")
-    table.add_row("cleaned", f"{stored.artifact} ({'new' if stored.written else 'unchanged'})")
-    spent = {"crawl": getattr(crawled, "seconds", None), **synced.seconds}
-    table.add_row(
-        "seconds", ", ".join(f"{stage} {value:.1f}" for stage, value in spent.items() if value and value >= 0.05)
-    )
-    console.print(table)
-
-
-def _print_answers(console: Console, report: Any) -> None:  # noqa: ANN401  # what the step returned
-    for failure in report.failed[-MOST_LINES:]:
-        _line(console, f"  failed  {failure.query}  {failure.reason}")
-    table = Table(title=f"inference pipeline, {report.seconds:.1f} s", show_header=False, title_justify="left")
-    table.add_column(justify="left")
-    table.add_column(justify="left", overflow="fold")
-    table.add_row(
-        "questions",
-        f"{report.questions}: {report.answered} answered, {report.kept} answered before, {len(report.failed)} failed",
-    )
-    without = report.answered + report.kept - report.grounded
-    table.add_row("sources", f"{report.grounded} answers cite one, {without} do not")
-    table.add_row("tokens", f"{report.prompt_tokens} read, {report.completion_tokens} written")
-    table.add_row("answers", report.out)
-    console.print(table)
 
 
 if __name__ == "__main__":

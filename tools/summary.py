@@ -1,0 +1,103 @@
+"""What a person reads at the end of a run: the links worth a line, then one table."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from llm_engineering.domain.errors import SourceError, TwinError
+
+WORTH_A_LINE = ("refused", "failed", "gone", "missing", "moved")
+ROUTINE = frozenset({"listing-page"})
+"""Reasons that every crawl of a site gives many times over: counted in the table, their lines are left to ``--json``."""
+MOST_LINES = 50
+"""Links with a word to say that a terminal shows; the totals and ``--json`` have all."""
+
+Reports = Mapping[str, Any]
+"""What the steps returned, by step."""
+
+
+def as_json(reports: Reports) -> str:
+    """All reports as one JSON document."""
+    return json.dumps({name: report.model_dump(mode="json") for name, report in reports.items()}, ensure_ascii=False)
+
+
+def print_summary(name: str, reports: Reports, *, seconds: float, console: Console | None = None) -> None:
+    """Lines and table of one run that took so long as a whole."""
+    console = console or Console()
+    if "answer_questions" in reports:
+        _answers(console, reports["answer_questions"])
+        return
+    crawled, imported = reports.get("crawl_sources"), reports.get("import_documents")
+    table = _table(f"{name} pipeline, {seconds:.1f} s")
+    if crawled is not None:
+        _links(console, table, crawled)
+    if imported is not None:
+        for refusal in imported.refused:
+            _line(console, f" refused  {refusal}")
+        table.add_row(
+            "import", f"{imported.written} written, {imported.present} already there, {len(imported.refused)} refused"
+        )
+    synced, stored = reports["sync_index"], reports["store_features"]
+    table.add_row(
+        "documents", f"{synced.documents} indexed, {synced.removed} removed, {stored.documents} in the corpus"
+    )
+    table.add_row("chunks", f"{synced.chunks} published, {synced.retired} retired")
+    table.add_row("vectors", f"{synced.embedded} embedded, {synced.reused} reused")
+    table.add_row("cleaned", f"{stored.artifact} ({'new' if stored.written else 'unchanged'})")
+    spent = {"crawl": getattr(crawled, "seconds", 0.0), **synced.seconds}
+    spent["start and bookkeeping"] = seconds - sum(spent.values())
+    table.add_row("seconds", ", ".join(f"{stage} {value:.1f}" for stage, value in spent.items() if value >= 0.05))
+    console.print(table)
+
+
+def require_success(reports: Reports) -> None:
+    """Raise for a run that came to its end and achieved nothing at all."""
+    crawled, answered = reports.get("crawl_sources"), reports.get("answer_questions")
+    if crawled is not None and not crawled.succeeded:
+        found = ", ".join(f"{count} {outcome}" for outcome, count in crawled.totals.items())
+        raise SourceError(
+            f"Nothing could be read ({found or 'the sources are empty'})",
+            hint="The report says why for each link; what was stored before is kept.",
+        )
+    if answered is not None and not answered.answered + answered.kept:
+        raise TwinError("No question was answered", hint="The report says why for each.")
+
+
+def _links(console: Console, table: Table, crawled: Any) -> None:  # noqa: ANN401  # what the step returned
+    told = [line for line in crawled.lines if line.outcome in WORTH_A_LINE and line.reason not in ROUTINE]
+    if len(told) > MOST_LINES:
+        _line(console, f"{len(told) - MOST_LINES} more lines, which --json has; the last {MOST_LINES}:")
+    for line in told[-MOST_LINES:]:
+        _line(console, f"{line.outcome.value:>8}  {line.url}  {line.detail.removeprefix(line.url).strip()}".rstrip())
+    table.add_row("links", ", ".join(f"{count} {outcome}" for outcome, count in crawled.totals.items()) or "none")
+    if crawled.refusals:
+        table.add_row("reasons", ", ".join(f"{count} {reason}" for reason, count in crawled.refusals.items()))
+
+
+def _answers(console: Console, report: Any) -> None:  # noqa: ANN401  # what the step returned
+    for failure in report.failed[-MOST_LINES:]:
+        _line(console, f"  failed  {failure.query}  {failure.reason}")
+    table = _table(f"inference pipeline, {report.seconds:.1f} s")
+    table.add_row(
+        "questions",
+        f"{report.questions}: {report.answered} answered, {report.kept} answered before, {len(report.failed)} failed",
+    )
+    without = report.answered + report.kept - report.grounded
+    table.add_row("sources", f"{report.grounded} answers cite one, {without} do not")
+    table.add_row("tokens", f"{report.prompt_tokens} read, {report.completion_tokens} written")
+    table.add_row("answers", report.out)
+    console.print(table)
+
+
+def _table(title: str) -> Table:
+    table = Table(title=title, show_header=False, title_justify="left")
+    table.add_column()
+    table.add_column(overflow="fold")
+    return table
+
+
+def _line(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
