@@ -9,7 +9,7 @@ from llm_engineering.domain.entities import Revision, TextFormat
 from llm_engineering.domain.errors import UnknownDocument, UsageError
 from llm_engineering.domain.ports import Warehouse
 
-AROUND = 400
+AROUND = 300
 """Characters shown on each side of a quote, at most."""
 LONGEST = 5_000
 """Characters of a span that is still a quote, and no copy of the document."""

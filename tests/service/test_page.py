@@ -1,5 +1,6 @@
 """The page in a real Chromium: ask, watch, check the sources, judge; by keyboard, on a phone, and against what is hostile."""
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -8,8 +9,11 @@ import re
 import pytest
 
 from llm_engineering.adapters.playwright import find_chromium
-from llm_engineering.domain.errors import UsageError
+from llm_engineering.domain.config import ServiceConfig
+from llm_engineering.domain.errors import UnknownAuthor, UsageError
+from llm_engineering.serving.app import create_app
 from tests.doubles.page_service import PageService, a_citation, a_passage, an_answer, event, problem
+from tests.doubles.twin_service import FakeTwin, served
 from tests.doubles.web import Answer
 
 FLAGS = [
@@ -398,6 +402,46 @@ def test_text_has_enough_contrast_by_day_and_by_night(open_page, scheme):
     """WCAG 2.2 AA: 4.5 to 1 for text, computed by the formula of WCAG's relative luminance."""
     page = open_page(color_scheme=scheme).answered()
     assert page.evaluate(CONTRAST) == []
+
+
+class Address:
+    """A service that runs already."""
+
+    def __init__(self, url):
+        self.url = url
+
+
+def test_the_service_itself_serves_the_page_and_answers_it(chromium):
+    twin = FakeTwin()
+    config = ServiceConfig()
+    with served(create_app(twin.service(), config=config)) as (url, _):
+        reader = Reader(chromium, Address(url))
+        page = reader.answered("What is a log?")
+        assert reader.reads() == "A log is a promise 1."
+        assert page.locator("#source-1 blockquote").inner_text() == "bqa"
+        page.locator("#down").click()
+        page.get_by_label("A better answer").fill("A log is a diary.")
+        page.get_by_role("button", name="Send it").click()
+        page.get_by_text("Kept, with your better answer.").wait_for()
+        twin.error = UnknownAuthor("No author named 'Zoe'", hint="Known authors: Ann Lee.")
+        reader.asks("Who?")
+        reader.waits("error")
+        assert "Known authors: Ann Lee." in page.get_by_role("alert").inner_text()
+        assert [said for said in reader.complaints if "422" not in said] == []
+        reader.context.close()
+    assert (twin.feedback[-1].vote, twin.feedback[-1].better_answer) == ("down", "A log is a diary.")
+
+
+def test_the_page_asks_for_the_key_of_the_service_itself(chromium):
+    hashes = [hashlib.sha256(b"k3y").hexdigest()]
+    with served(create_app(FakeTwin().service(), config=ServiceConfig(), key_hashes=hashes)) as (url, _):
+        reader = Reader(chromium, Address(url))
+        reader.asks("What is a log?")
+        reader.page.get_by_label("API key").fill("k3y")
+        reader.page.keyboard.press("Enter")
+        reader.waits("done")
+        reader.page.locator("#source-1 blockquote", has_text="bqa").wait_for()
+        reader.context.close()
 
 
 CONTRAST = """() => {
