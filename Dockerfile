@@ -1,4 +1,4 @@
-# The twin in a container: runs the feature pipeline on a schedule until a service takes its place.
+# The twin in a container: runs the feature pipeline on a schedule; docker-compose.yml starts the service from the same image.
 # State lives under /data; addresses and secrets come from the environment (.env.example), never from the image.
 FROM python:3.11.15-slim
 
