@@ -224,16 +224,14 @@ def types(home, *arguments, status=0):
     return done
 
 
-def test_the_pipeline_answers_a_file_with_the_offline_model_and_then_has_nothing_left_to_do(home, tmp_path):
+def test_the_pipeline_answers_a_file_with_the_offline_model(home, tmp_path):
     asked = tmp_path / "questions.txt"
     asked.write_text("What happens when a sync is killed before the watermark moves?\n")
-    report = json.loads(types(home, "--questions", asked, "--json").stdout)["answer_questions"]
+    told = types(home, "--questions", asked).stdout
+    assert "1 answered, 0 answered before, 0 failed" in told
     (answer,) = lines(tmp_path / "questions.answers.jsonl")
-    assert (report["answered"], report["kept"], report["out"]) == (1, 0, str(tmp_path / "questions.answers.jsonl"))
     assert answer["grounded"] and answer["model"].startswith("offline")
     assert {citation["url"] for citation in answer["citations"]} == {"https://ann.example/watermarks"}
-    again = types(home, "--questions", asked).stdout
-    assert "0 answered, 1 answered before, 0 failed" in again
 
 
 def test_a_file_of_questions_that_is_not_there_is_one_clear_line(tmp_path):
