@@ -10,7 +10,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-NAMES = ("ingest", "changes", "replay", "retrieval", "latency")
+NAMES = ("ingest", "changes", "replay", "retrieval", "latency", "confidence")
 DOCUMENT = Path("docs/benchmarks.md")
 
 
