@@ -1,6 +1,7 @@
 """From the warehouse to the index, and to the Parquet file that training reads."""
 
 import tempfile
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
@@ -38,8 +39,11 @@ def sync_index(config: FeatureConfig, rebuild: bool = False) -> Annotated[SyncRe
     with ExitStack() as open_until_done:
         warehouse = open_until_done.enter_context(bootstrap.open_warehouse(settings))
         index = open_until_done.enter_context(bootstrap.open_index(settings))
+        progress = open_until_done.enter_context(bar("sync"))
+        started = time.perf_counter()
         embedder = bootstrap.open_embedder(settings, config.embedding)
         sparse = bootstrap.open_sparse_encoder(config.sparse)
+        loaded = round(time.perf_counter() - started, 3)
         report = sync(
             warehouse,
             index,
@@ -49,8 +53,9 @@ def sync_index(config: FeatureConfig, rebuild: bool = False) -> Annotated[SyncRe
             sparse=sparse,
             config=config.sync,
             rebuild=rebuild,
-            progress=open_until_done.enter_context(bar("sync")),
+            progress=progress,
         )
+    report = report.model_copy(update={"seconds": {"load": loaded, **report.seconds}})
     log_metadata(metadata=report.model_dump(mode="json"), infer_artifact=True)
     return report
 

@@ -2,10 +2,11 @@
 
 import fcntl
 import os
+import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -106,10 +107,10 @@ def run_pipeline(name: str, config: Configuration, *, json: bool = False, **opti
     """
     settings = settings_with_logging()
     prepare_home(settings)
-    prepare_orchestrator(settings)
     started = time.perf_counter()
-    with _alone(settings.twin_home / f"{name}.lock", name):
+    with _alone(settings.twin_home / f"{name}.lock", name), _orchestrator_errors():
         with bar("start"):  # seconds of importing, in which a terminal should not look dead
+            start_orchestrator(settings)
             pipeline = _pipelines()[name]
         reports = _reports(_run(pipeline, config, options))
     if json:
@@ -137,6 +138,48 @@ def prepare_orchestrator(settings: Settings) -> None:
         os.environ.setdefault(variable, value)
 
 
+def start_orchestrator(settings: Settings) -> None:
+    """Open ZenML's own database, which the first start makes: one process at a time, and anew after a start cut short."""
+    prepare_orchestrator(settings)
+    with (settings.twin_home / "zenml.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        discard_unborn(settings.twin_home / "zenml" / "local_stores" / "default_zen_store" / "zenml.db")
+        from zenml.client import Client
+
+        _ = Client().zen_store
+
+
+def discard_unborn(database: Path) -> None:
+    """Remove a database that ZenML had not finished making: nothing is in it yet, and ZenML would refuse it for ever."""
+    if not database.exists():
+        return
+    with suppress(sqlite3.Error), closing(sqlite3.connect(database)) as connection:  # damaged: ZenML says what it finds
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+        born = "alembic_version" in tables and connection.execute("SELECT count(*) FROM alembic_version").fetchone()[0]
+        if not born:
+            database.unlink()
+
+
+@contextmanager
+def _orchestrator_errors() -> Iterator[None]:
+    """Whatever ZenML meets in its own state, in our words. Errors of a step are ours already and pass."""
+    try:
+        yield
+    except _engine_errors() as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise TwinError(
+            f"ZenML cannot work with its state in {os.environ['ZENML_CONFIG_PATH']}: {first}",
+            hint="Check space and permissions there. If it is damaged, remove that folder: the next run makes it anew.",
+        ) from error
+
+
+def _engine_errors() -> tuple[type[Exception], ...]:
+    from sqlalchemy.exc import SQLAlchemyError
+    from zenml.exceptions import ZenMLBaseException
+
+    return OSError, SQLAlchemyError, ZenMLBaseException
+
+
 @contextmanager
 def _alone(lock: Path, name: str) -> Iterator[None]:
     """Never two runs of one pipeline at once: the second is refused at once."""
@@ -150,13 +193,14 @@ def _alone(lock: Path, name: str) -> Iterator[None]:
 
 def register_schedule(settings: Settings, config: FeatureConfig, cron: str) -> bool:
     """Hand the schedule to the active ZenML orchestrator, if that one can schedule; says whether it could."""
-    prepare_orchestrator(settings)
-    from zenml.client import Client
-    from zenml.config.schedule import Schedule
+    with _orchestrator_errors():
+        start_orchestrator(settings)
+        from zenml.client import Client
+        from zenml.config.schedule import Schedule
 
-    if not Client().active_stack.orchestrator.config.is_schedulable:
-        return False
-    _pipelines()["feature"].with_options(schedule=Schedule(cron_expression=cron))(config=config)
+        if not Client().active_stack.orchestrator.config.is_schedulable:
+            return False
+        _pipelines()["feature"].with_options(schedule=Schedule(cron_expression=cron))(config=config)
     return True
 
 

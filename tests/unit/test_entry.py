@@ -1,7 +1,9 @@
 """What a person sees when something is wrong: one clear line, the right exit status."""
 
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import typer
 
 from llm_engineering.domain.errors import StoreLocked, UsageError
 from tools.entry import main
+from tools.run import discard_unborn
 from tools.search import chosen_numbers
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -147,3 +150,21 @@ def test_forgetting_what_is_not_there_says_so(tmp_path: Path):
 
 def test_a_cron_expression_that_is_none_is_refused(tmp_path: Path):
     assert_one_line(run("tools.schedule", "--cron", "sometimes", home=tmp_path), 2, "sometimes")
+
+
+def test_a_database_of_runs_that_was_never_finished_is_made_anew(tmp_path: Path):
+    database = tmp_path / "zenml.db"
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
+    discard_unborn(database)
+    assert not database.exists()
+
+
+def test_a_database_of_runs_that_is_whole_or_unreadable_is_left_alone(tmp_path: Path):
+    whole, unreadable = tmp_path / "whole.db", tmp_path / "unreadable.db"
+    with closing(sqlite3.connect(whole)) as connection, connection:
+        connection.execute("CREATE TABLE alembic_version AS SELECT '0.98.0' AS version_num")
+    unreadable.write_text("this is no database, and it is long enough to be looked at as one" * 20)
+    for database in (whole, unreadable, tmp_path / "none.db"):
+        discard_unborn(database)
+    assert whole.exists() and unreadable.exists()
