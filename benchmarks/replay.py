@@ -13,13 +13,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from llm_engineering.crawl.run import crawl
-
 from benchmarks.changes import _sync
 from benchmarks.data import real_data
 from llm_engineering import bootstrap
 from llm_engineering.adapters.qdrant_edge import EdgeIndex
 from llm_engineering.adapters.sqlite import SQLiteWarehouse
+from llm_engineering.crawl.run import crawl
 from llm_engineering.domain.config import CrawlConfig, FeatureConfig, SourceConfig
 from llm_engineering.settings import Settings
 from tests.doubles.encoders import WordEmbedder

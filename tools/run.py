@@ -196,11 +196,17 @@ def register_schedule(settings: Settings, config: FeatureConfig, cron: str) -> b
     with _orchestrator_errors():
         start_orchestrator(settings)
         from zenml.client import Client
-        from zenml.config.schedule import Schedule
 
-        if not Client().active_stack.orchestrator.config.is_schedulable:
-            return False
-        _pipelines()["feature"].with_options(schedule=Schedule(cron_expression=cron))(config=config)
+        return hand_over(_pipelines()["feature"], Client().active_stack.orchestrator, config, cron)
+
+
+def hand_over(pipeline: Any, orchestrator: Any, config: FeatureConfig, cron: str) -> bool:  # noqa: ANN401  # ZenML's
+    """Register the pipeline's schedule with an orchestrator that can keep it; says whether that one can."""
+    from zenml.config.schedule import Schedule
+
+    if not orchestrator.config.is_schedulable:
+        return False
+    pipeline.with_options(schedule=Schedule(cron_expression=cron))(config=config)
     return True
 
 

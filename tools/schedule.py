@@ -13,30 +13,36 @@ from apscheduler.events import EVENT_JOB_MAX_INSTANCES, JobEvent
 from apscheduler.jobstores.sqlalchemy import SQLAlchemyJobStore
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
+from sqlalchemy.exc import SQLAlchemyError
 
 from llm_engineering.bootstrap import prepare_home
-from llm_engineering.domain.errors import UsageError
+from llm_engineering.domain.errors import StoreUnavailable, UsageError
 from tools.entry import main, settings_with_logging
 from tools.run import DEFAULT, feature_config, register_schedule
 
 app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 log = logging.getLogger("schedule")
+RUN = "tools.schedule:run_feature_pipeline"
+"""What the job store remembers to call; a name, since a stored job outlives its process."""
+WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
+"""Cron counts them from Sunday, 0 or 7; the scheduling engine counts from Monday, and so is told names."""
+_under_way: list[subprocess.Popen[str]] = []
 
 
 @app.command()
 def schedule(
-    cron: Annotated[str, typer.Option("--cron", help='five fields, as in "0 6 * * *"')],
+    cron: Annotated[str, typer.Option("--cron", help='five fields in quotes, as in "0 6 * * *"')],
     config: Annotated[Path, typer.Option("--config", help="YAML with the numbers of the run")] = DEFAULT,
     timezone: Annotated[str, typer.Option("--timezone", help="in which the fields are read")] = "UTC",
 ) -> None:
     """Run the feature pipeline whenever the expression says so, until stopped."""
     settings = settings_with_logging()
     logging.getLogger("schedule").setLevel(logging.INFO)
-    trigger = _trigger(cron, timezone)
+    trigger = cron_trigger(cron, timezone)
     numbers = feature_config(config, [], None)
     home = prepare_home(settings)
     if register_schedule(settings, numbers, cron):
-        sys.stdout.write("The active ZenML orchestrator schedules by itself: the schedule is registered there.\n")
+        sys.stdout.write("The active ZenML orchestrator schedules by itself, in its own time zone: registered there.\n")
         return
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -45,11 +51,12 @@ def schedule(
     for job in scheduler.get_jobs():
         log.info("started; next run at %s", job.next_run_time)
     stop.wait()
-    scheduler.shutdown(wait=False)
+    stop_run()
+    scheduler.shutdown(wait=True)
     log.info("stopped")
 
 
-def foreground(store: Path, trigger: CronTrigger, config: str) -> BackgroundScheduler:
+def foreground(store: Path, trigger: CronTrigger, config: str, *, run: str = RUN) -> BackgroundScheduler:
     """A running scheduler with the one job, never two runs of it at once.
 
     Its next time is kept in ``store``: a time missed while nothing was running is made up for at the start, once.
@@ -60,34 +67,64 @@ def foreground(store: Path, trigger: CronTrigger, config: str) -> BackgroundSche
         timezone=trigger.timezone,
     )
     scheduler.add_listener(_skipped, EVENT_JOB_MAX_INSTANCES)
-    scheduler.start(paused=True)
-    job = f"feature {trigger} {config}"[-190:]
-    if scheduler.get_job(job) is None:
-        scheduler.remove_all_jobs()
-        scheduler.add_job(run_feature_pipeline, trigger, args=[config], id=job)
+    job = f"feature {trigger!r} {config}"[-190:]
+    try:
+        scheduler.start(paused=True)
+        if scheduler.get_job(job) is None:
+            scheduler.remove_all_jobs()
+            scheduler.add_job(run, trigger, args=[config], id=job)
+    except SQLAlchemyError as error:
+        raise StoreUnavailable(
+            f"The schedule in {store} cannot be kept: {str(error).splitlines()[0]}",
+            hint="Check space and permissions; if the file is damaged, remove it.",
+        ) from error
     scheduler.resume()
     return scheduler
 
 
 def run_feature_pipeline(config: str) -> int:
-    """Start one run as a process of its own, log its report, and return its exit status."""
+    """Start one run as a process of its own, log what it says as it says it, and return its exit status."""
     log.info("run started: %s", config)
-    done = subprocess.run(
-        [sys.executable, "-m", "tools.run", "feature", "--config", config], capture_output=True, text=True, check=False
-    )
-    for line in (done.stdout + done.stderr).splitlines():
-        log.info("%s", line)
-    log.log(logging.INFO if done.returncode == 0 else logging.ERROR, "run ended with status %d", done.returncode)
-    return done.returncode
+    command = [sys.executable, "-m", "tools.run", "feature", "--config", config]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as run:
+        _under_way.append(run)
+        for line in run.stdout or ():
+            log.info("%s", line.rstrip())
+    _under_way.remove(run)
+    log.log(logging.INFO if run.returncode == 0 else logging.ERROR, "run ended with status %d", run.returncode)
+    return run.returncode
 
 
-def _trigger(cron: str, timezone: str) -> CronTrigger:
+def stop_run() -> None:
+    """Interrupt the run under way, if there is one; what it stored is kept."""
+    for run in list(_under_way):
+        run.send_signal(signal.SIGINT)
+
+
+def cron_trigger(cron: str, timezone: str) -> CronTrigger:
+    """The times that a cron expression means; :class:`UsageError` if it is none."""
     try:
-        return CronTrigger.from_crontab(cron, timezone=timezone)
-    except (ValueError, KeyError) as error:
+        *others, weekdays = cron.split()
+        return CronTrigger.from_crontab(" ".join([*others, _named(weekdays)]), timezone=timezone)
+    except (ValueError, LookupError) as error:
         raise UsageError(
-            f"{cron!r} in {timezone} is no cron expression: {error}", hint='Five fields, as in "0 6 * * *".'
+            f"{cron!r} in {timezone} is no cron expression: {error}", hint='Five fields in quotes, as in "0 6 * * *".'
         ) from error
+
+
+def _named(weekdays: str) -> str:
+    days: list[str] = []
+    for part in weekdays.lower().split(","):
+        span, _, step = part.partition("/")
+        first, _, last = span.partition("-")
+        if first.isdigit():
+            end = int(last or (6 if step else first))
+            days += [WEEKDAYS[number] for number in range(int(first), end + 1, int(step or 1))]
+        else:
+            days.append(part)
+    return ",".join(days)
 
 
 def _skipped(event: JobEvent) -> None:
@@ -95,4 +132,6 @@ def _skipped(event: JobEvent) -> None:
 
 
 if __name__ == "__main__":
-    main(app)
+    from tools import schedule as named  # a stored job is found under the module's own name, not under __main__
+
+    main(named.app)

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from llm_engineering.crawl.transfer import export_lines, import_from
 from rich.console import Console
 from rich.table import Table
 
 from llm_engineering import bootstrap
+from llm_engineering.crawl.transfer import export_lines, import_from
 from llm_engineering.domain.entities import TombstoneReason
 from llm_engineering.domain.errors import UnknownDocument, UsageError
 from tools.entry import main, settings_with_logging
