@@ -1,6 +1,7 @@
 """Start a pipeline: one table of them, the same options for each."""
 
 import fcntl
+import logging
 import os
 import sqlite3
 import sys
@@ -147,6 +148,22 @@ def start_orchestrator(settings: Settings) -> None:
         from zenml.client import Client
 
         _ = Client().zen_store
+    keep_own_logging(settings)
+
+
+def keep_own_logging(settings: Settings) -> None:
+    """Undo what ZenML's import does to the root logger: silence ours, and write to standard output, which is for programs.
+
+    ZenML's own lines and Python's warnings keep the verbosity that ZenML was given, on standard error.
+    """
+    from zenml.logger import ZenMLConsoleHandler
+
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if isinstance(handler, ZenMLConsoleHandler)]:
+        root.removeHandler(handler)
+    root.setLevel(settings.log_level.upper())
+    for name in ("zenml", "py.warnings"):
+        logging.getLogger(name).setLevel(os.environ["ZENML_LOGGING_VERBOSITY"].upper())
 
 
 def discard_unborn(database: Path) -> None:
