@@ -76,24 +76,19 @@ def _whole_ties(ranked: Ranked, depth: int) -> _Candidates:
 
 
 def _weighted(dense: _Candidates, sparse: _Candidates, *, alpha: float) -> Scores:
-    """alpha · min-max(dense) + (1 - alpha) · min-max(sparse); what is not among a ranking's candidates counts as its minimum.
+    """alpha · cosine + (1 - alpha) · BM25 / best BM25; what is not among a ranking's candidates counts as its lowest.
 
-    Where every chunk that shares a term with the query is among the sparse candidates, the minimum is the 0 of all others.
+    Where every chunk that shares a term with the query is among the sparse candidates, all others count 0. Cosines are
+    taken as they are: spreading them over [0, 1] for each query would make much of differences that mean nothing.
     """
-    dense_share = _min_max(dense.scores)
-    sparse_share = _min_max(sparse.scores, least=0.0 if sparse.complete else None)
-    ids = dense_share.keys() | sparse_share.keys()
-    return {id_: alpha * dense_share.get(id_, 0.0) + (1 - alpha) * sparse_share.get(id_, 0.0) for id_ in ids}
-
-
-def _min_max(scores: Scores, *, least: float | None = None) -> Scores:
-    """Scores brought to [0, 1]; all of them 1 where they do not differ."""
-    if not scores:
-        return {}
-    highest = max(scores.values())
-    lowest = min(scores.values()) if least is None else min(least, *scores.values())
-    spread = highest - lowest
-    return {id_: (score - lowest) / spread if spread > 0 else 1.0 for id_, score in scores.items()}
+    best = max(sparse.scores.values(), default=0.0)
+    share = {id_: score / best for id_, score in sparse.scores.items()} if best > 0 else {}
+    no_dense = min(dense.scores.values(), default=0.0)
+    no_share = 0.0 if sparse.complete else min(share.values(), default=0.0)
+    return {
+        id_: alpha * dense.scores.get(id_, no_dense) + (1 - alpha) * share.get(id_, no_share)
+        for id_ in dense.scores.keys() | share.keys()
+    }
 
 
 def _reciprocal_ranks(*rankings: Scores) -> Scores:

@@ -69,7 +69,7 @@ class ChunkSize(Configuration):
     """Token counts in the embedder's own tokens; ``size`` is cut to the embedder's window."""
 
     name: str = "default"
-    size: int = Field(default=256, ge=16)
+    size: int = Field(default=128, ge=16)
     overlap: int = Field(default=0, ge=0)
     window: int = Field(default=700, ge=16)
     """Tokens of the text around a chunk that a model is shown."""
@@ -107,7 +107,7 @@ class SparseConfig(Configuration):
     """A Snowball stemmer's name, or ``none``."""
     k1: float = Field(default=1.2, ge=0)
     b: float = Field(default=0.75, ge=0, le=1)
-    average_length: float = Field(default=120.0, gt=0)
+    average_length: float = Field(default=50.0, gt=0)
     """Assumed average number of terms of a chunk; part of the index's recipe so that scores stay comparable."""
 
 

@@ -322,7 +322,7 @@ class Fusion(StrEnum):
     """How dense and sparse rankings become one."""
 
     WEIGHTED = "weighted"
-    """alpha · min-max(dense) + (1 - alpha) · min-max(sparse)."""
+    """alpha · cosine + (1 - alpha) · BM25 / best BM25."""
     RRF = "rrf"
     """Reciprocal rank fusion (Cormack et al., 2009)."""
 
