@@ -27,7 +27,7 @@ class Bar:
         count = f"{done:,}{f' of {total:,}' if total else ''}"
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=done, total=total or None, count=count, label=label)
-        elif time.monotonic() >= self._next_line:
+        elif done and time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + SECONDS_BETWEEN_LINES
             sys.stderr.write(f"{self._title}: {count}\n")
 
