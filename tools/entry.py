@@ -36,7 +36,9 @@ def main(app: Callable[..., Any]) -> None:
 
 
 def _say(line: str, status: int) -> int:
-    sys.stderr.write(f"{' '.join(line.split())}\n")
+    """One line on standard error; a complaint without words has shown its help already."""
+    if line.strip():
+        sys.stderr.write(f"{' '.join(line.split())}\n")
     return status
 
 
@@ -46,6 +48,7 @@ def settings_with_logging() -> Settings:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
+    logging.getLogger("markdown_it").setLevel(logging.WARNING)  # its debug level tells of every line of every text
     return settings
 
 

@@ -25,7 +25,7 @@ from tools.summary import as_json, print_summary, require_success
 if TYPE_CHECKING:
     from zenml.models import PipelineRunResponse
 
-app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False, no_args_is_help=True)
 Config = Annotated[Path, typer.Option("--config", help="YAML with the numbers of the run")]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON document on standard output")]
 Rebuild = Annotated[bool, typer.Option("--rebuild", help="build the index anew beside the old one, then switch")]

@@ -99,7 +99,8 @@ def _queries(query: str | None, file: Path | None) -> Iterator[str]:
         lines = (file or Path()).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
-            f"The file of queries {file} cannot be read: {error}", hint="Give a UTF-8 text file."
+            f"The file of queries {file} cannot be read: {getattr(error, 'strerror', None) or error}",
+            hint="Give a UTF-8 text file.",
         ) from error
     for number, line in enumerate(lines, start=1):
         if line.strip():

@@ -92,6 +92,11 @@ def test_an_unknown_option_is_bad_usage(tmp_path: Path):
     assert_one_line(run("tools.search", "--nonsense", home=tmp_path), 2, "--nonsense")
 
 
+def test_a_tool_without_its_command_shows_what_there_is(tmp_path: Path):
+    result = run("tools.run", home=tmp_path)
+    assert (result.returncode, result.stderr) == (2, "") and "feature" in result.stdout
+
+
 def test_a_bad_setting_names_its_variable(tmp_path: Path):
     assert_one_line(run("tools.search", "x", home=tmp_path, LOG_LEVEL="loud"), 2, "LOG_LEVEL")
 
