@@ -35,6 +35,8 @@ The user's message holds numbered passages from the writings, examples of the st
 - Take facts from the passages alone. End each sentence that states one with the number of its passage in brackets: [1].
 - Cite no number that is not shown. Follow the examples in tone, rhythm and choice of words; don't copy their sentences."""
 
+_VOICE_RULES = "Reply with the text itself, as you would have written it."
+
 
 def answer_prompt(
     question: str, *, author: str | None, passages: Sequence[Passage], history: Sequence[Message] = ()
@@ -56,6 +58,11 @@ def writing_prompt(
     style = "\n".join(f"<example>\n{_fenced(example)}\n</example>" for example in examples)
     user = "\n\n".join(filter(None, (_passages(passages), style, f"Task: {_fenced(task)}")))
     return _prompt(f"{_persona(author)}\n{_WRITING_RULES}", user, question=task, passages=passages, history=history)
+
+
+def voice_prompt(task: str, *, author: str | None, history: Sequence[Message] = ()) -> Prompt:
+    """Ask for a text in the author's own voice, with nothing retrieved: what the twin is trained and judged on."""
+    return _prompt(f"{_persona(author)}\n{_VOICE_RULES}", f"Task: {_fenced(task)}", question=task, history=history)
 
 
 def understanding_prompt(question: str, *, earlier: Sequence[str], authors: Sequence[str], today: str) -> Prompt:

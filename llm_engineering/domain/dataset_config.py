@@ -1,0 +1,121 @@
+"""The shape of ``configs/dataset.yaml``: the numbers of building training data."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from llm_engineering.domain.config import CleanConfig, Configuration, EmbeddingConfig, Sampling
+from llm_engineering.domain.samples import InstructionStyle, PairSource
+
+
+class PassageConfig(Configuration):
+    """Which pieces of the author's text become answers. Lengths in words."""
+
+    min_words: int = Field(default=30, ge=1)
+    max_words: int = Field(default=600, ge=1)
+    """A longer section is divided at its paragraphs."""
+    before_words: int = Field(default=80, ge=0)
+    """Of the text before a passage, kept for ``continue`` instructions."""
+
+
+class InstructConfig(Configuration):
+    """Instructions by rules or by a teacher."""
+
+    styles: dict[InstructionStyle, float] = Field(
+        default_factory=lambda: {
+            InstructionStyle.ASK: 0.35,
+            InstructionStyle.BRIEF: 0.3,
+            InstructionStyle.TITLE: 0.15,
+            InstructionStyle.CONTINUE: 0.15,
+            InstructionStyle.REPLY: 0.05,
+        }
+    )
+    """Proportions of instruction styles over the passages."""
+    per_passage: int = Field(default=1, ge=1, le=5)
+    """Instructions of different styles for one passage."""
+    rephrased_share: float = Field(default=0.1, ge=0, le=0.5)
+    """Cap on rephrased samples among all (teacher only)."""
+
+
+class TeacherConfig(Configuration):
+    """Manners and money of the teacher model. The model itself is a setting (``LLM_MODEL``); prices per million tokens."""
+
+    enabled: bool = False
+    """Off: instructions by rules, nothing is called and nothing costs."""
+    concurrency: int = Field(default=8, ge=1)
+    timeout: float = Field(default=120.0, gt=0)
+    prompt_price: float = Field(default=0.0, ge=0)
+    completion_price: float = Field(default=0.0, ge=0)
+    budget: float | None = Field(default=None, ge=0)
+    """In the currency of the prices; the run stops cleanly before a call that would exceed it."""
+    max_calls: int | None = Field(default=None, ge=1)
+    sampling: Sampling = Sampling(temperature=0.7, max_tokens=800)
+
+
+class QualityConfig(Configuration):
+    """The gates."""
+
+    min_answer_words: int = Field(default=20, ge=1)
+    max_answer_words: int = Field(default=900, ge=1)
+    min_instruction_words: int = Field(default=2, ge=1)
+    max_instruction_words: int = Field(default=200, ge=1)
+    languages: tuple[str, ...] = ()
+    """ISO 639-1 codes that may pass; empty: every language."""
+    max_code_share: float = Field(default=0.8, ge=0, le=1)
+    """Share of code lines above which an answer counts as code only (repository documents are exempt)."""
+    support: float = Field(default=0.5, ge=0, le=1)
+    """Of a rephrased answer: share of its content words and of its bigrams' words that its passage must hold."""
+    near_duplicate: float = Field(default=0.7, gt=0, le=1)
+    """Jaccard similarity of 5-word shingles from which two answers are near-duplicates."""
+    permutations: int = Field(default=128, ge=16)
+    semantic_duplicate: float = Field(default=0.95, gt=0, le=1)
+    """Cosine from which two instructions ask the same."""
+    mask: bool = True
+    """Mask secrets and personal data in instructions and answers."""
+    evaluation_sets: tuple[Path, ...] = ()
+    """JSON lines or text files; samples that share a 13-gram with one are refused."""
+
+
+class PreferenceConfig(Configuration):
+    """Where rejected answers come from."""
+
+    sources: tuple[PairSource, ...] = ()
+    """Empty: none are generated; ``feedback`` needs no model."""
+    length_ratio: float = Field(default=1.6, ge=1)
+    """A rejected answer longer or shorter than the chosen one by more than this factor is cut or refused."""
+    per_sample: int = Field(default=1, ge=1)
+
+
+class SplitConfig(Configuration):
+    """Shares of the source documents."""
+
+    validation: float = Field(default=0.05, ge=0, lt=1)
+    test: float = Field(default=0.1, ge=0, lt=1)
+    salt: str = "1"
+
+
+class AuthorTerms(Configuration):
+    """What an author agreed to."""
+
+    licence: str = ""
+    consent: bool = False
+
+
+class DatasetConfig(Configuration):
+    """``configs/dataset.yaml``: from the warehouse to training data."""
+
+    name: str = Field(default="twin", pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
+    author: str | None = None
+    """Name or alias; ``None``: every author of the warehouse."""
+    terms: dict[str, AuthorTerms] = Field(default_factory=dict)
+    """By author name."""
+    clean: CleanConfig = CleanConfig()
+    passages: PassageConfig = PassageConfig()
+    instruct: InstructConfig = InstructConfig()
+    teacher: TeacherConfig = TeacherConfig()
+    quality: QualityConfig = QualityConfig()
+    preference: PreferenceConfig = PreferenceConfig()
+    split: SplitConfig = SplitConfig()
+    embedding: EmbeddingConfig = EmbeddingConfig()
+    hub_repository: str | None = None
+    """``owner/name`` on the Hugging Face Hub to push to; ``None``: no push."""
