@@ -4,7 +4,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from llm_engineering.domain.errors import MissingExtra, ModelUnavailable
+from llm_engineering.domain.errors import ModelUnavailable
 
 _BATCH = 16
 
@@ -43,10 +43,8 @@ class CrossEncoderReranker:
         return [float(score) for score in found]
 
     def _load(self) -> Any:  # noqa: ANN401  # the engine has no type stubs
-        try:
-            from sentence_transformers import CrossEncoder
-        except ImportError as error:
-            raise MissingExtra("sentence-transformers", extra="rerank") from error
+        from sentence_transformers import CrossEncoder
+
         try:
             return CrossEncoder(self.name)
         except (OSError, ValueError, RuntimeError, KeyError) as error:

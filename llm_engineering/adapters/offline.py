@@ -84,7 +84,7 @@ class OfflineModel:
             yield line
         yield reply
 
-    async def structured(self, prompt: Prompt, *, shape: type[Shape], sampling: Sampling) -> Shape:
+    async def structured(self, prompt: Prompt, *, shape: type[Shape], sampling: Sampling) -> tuple[Shape, Reply]:
         """Never: quotes have no structure."""
         raise ModelReplyInvalid(
             f"{self.name} gives no {shape.__name__}", hint="Set LLM_BASE_URL and LLM_MODEL to a model that can."

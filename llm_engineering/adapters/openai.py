@@ -112,8 +112,10 @@ class OpenAIChatModel:
         yield reply.text
         yield reply.model_copy(update={"lacked": tuple(sorted({*reply.lacked, "stream"}))})
 
-    async def structured(self, prompt: Prompt, *, shape: type[Structured], sampling: Sampling) -> Structured:
-        """A reply validated as ``shape``.
+    async def structured(
+        self, prompt: Prompt, *, shape: type[Structured], sampling: Sampling
+    ) -> tuple[Structured, Reply]:
+        """A reply validated as ``shape``, with the tokens of both rounds where it took two.
 
         The server is bound to the schema where it can be; the model is told the schema in any case, and shown what is
         wrong with its reply once. A server that does not keep to the schema is named in :attr:`lacks`.
@@ -125,17 +127,23 @@ class OpenAIChatModel:
         if reply.finish_reason != "length" and not is_json_alone(reply.text):
             self._dialect.note("json_schema")
         try:
-            return read_json(reply.text, shape)
+            return read_json(reply.text, shape), reply
         except ValueError as fault:
             messages = repairing(messages, reply.text, fault)
-        reply = await self._complete(messages, sampling, shape=shape)
+        first = (reply.prompt_tokens, reply.completion_tokens)
         try:
-            return read_json(reply.text, shape)
+            reply = _added(first, await self._complete(messages, sampling, shape=shape))
+        except ModelReplyInvalid as error:
+            error.tokens = (first[0] + error.tokens[0], first[1] + error.tokens[1])
+            raise
+        try:
+            return read_json(reply.text, shape), reply
         except ValueError as fault:
             raise ModelReplyInvalid(
                 f"{self.name!r} at {self._endpoint.url} gave no valid {shape.__name__} in two tries: "
                 f"{faults(fault).removeprefix('- ').splitlines()[0]}",
-                hint="Raise max_tokens." if reply.finish_reason == "length" else "Take a more capable model.",
+                hint="Raise sampling.max_tokens." if reply.finish_reason == "length" else "Take a more capable model.",
+                tokens=(reply.prompt_tokens, reply.completion_tokens),
             ) from fault
 
     def count_tokens(self, text: str) -> int:
@@ -300,3 +308,13 @@ class OpenAIChatModel:
             f"{self.name!r} at {self._endpoint.url} {what} for {seconds:g} s",
             hint="Raise chat.timeout, or take a faster model.",
         )
+
+
+def _added(spent: tuple[int, int], reply: Reply) -> Reply:
+    """The reply with what an earlier round spent added to its tokens."""
+    return reply.model_copy(
+        update={
+            "prompt_tokens": spent[0] + reply.prompt_tokens,
+            "completion_tokens": spent[1] + reply.completion_tokens,
+        }
+    )

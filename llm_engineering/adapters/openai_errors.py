@@ -99,7 +99,7 @@ class Endpoint:
         if is_too_long(error):
             return ModelUnavailable(
                 f"The prompt is too long for {self.model!r} at {self.url} ({status}){said}",
-                hint="Lower answer.context_tokens or max_tokens, or take a model with a longer window.",
+                hint="Lower context_tokens or sampling.max_tokens, or take a model with a longer window.",
             )
         if error.code in _OUT_OF_MONEY:
             return ModelUnavailable(f"{self.url}: the quota is used up ({status}){said}", hint="See the account there.")

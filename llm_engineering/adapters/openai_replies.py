@@ -77,9 +77,11 @@ class Heard:
 
     def reply(self, lacked: set[str]) -> Reply:
         """The reply; :class:`ModelReplyInvalid` if there is no text in it."""
-        if not self.text.strip():
-            raise self._nothing_said()
         counts = self.counts or _Counts()
+        if not self.text.strip():
+            nothing = self._nothing_said()
+            nothing.tokens = (counts.prompt_tokens or 0, counts.completion_tokens or 0)
+            raise nothing
         return Reply(
             text=self.text,
             model=self.model or self.endpoint.model,
@@ -100,7 +102,7 @@ class Heard:
                 f"{who} calls a tool instead of answering", hint="Switch tool calls off in that server."
             )
         if self.finish_reason == "length":
-            return ModelReplyInvalid(f"{who} used up max_tokens before any text", hint="Raise max_tokens.")
+            return ModelReplyInvalid(f"{who} used up max_tokens before any text", hint="Raise sampling.max_tokens.")
         if self.finish_reason == "content_filter":
             return ModelReplyInvalid(f"{who}: its content filter withheld the reply", hint="Ask in other words.")
         return ModelReplyInvalid(f"{who} answered without any text", hint="Try again, or take another model.")

@@ -38,11 +38,15 @@ class TracedModel:
                         _tell(call, piece)
                     yield piece
 
-    async def structured(self, prompt: Prompt, *, shape: type[Structured], sampling: Sampling) -> Structured:
+    async def structured(
+        self, prompt: Prompt, *, shape: type[Structured], sampling: Sampling
+    ) -> tuple[Structured, Reply]:
         """See the port."""
         with self._span(sampling) as call:
             call.set(output_type="json")
-            return await self._model.structured(prompt, shape=shape, sampling=sampling)
+            value, reply = await self._model.structured(prompt, shape=shape, sampling=sampling)
+            _tell(call, reply)
+            return value, reply
 
     def count_tokens(self, text: str) -> int:
         """See the port."""

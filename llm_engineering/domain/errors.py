@@ -115,4 +115,11 @@ class ModelUnavailable(ModelError):
 
 
 class ModelReplyInvalid(ModelError):
-    """The chat model answered with something of no use: no text, or not the structure that was asked for."""
+    """The chat model answered with something of no use: no text, or not the structure that was asked for.
+
+    ``tokens``: what it read and wrote for that, as far as its server says.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", tokens: tuple[int, int] = (0, 0)) -> None:
+        super().__init__(message, hint=hint)
+        self.tokens = tokens

@@ -362,8 +362,13 @@ class ChatModel(Protocol):
         """Pieces of text as they come; the last item is the :class:`Reply` with the whole text and the counts."""
         ...
 
-    async def structured(self, prompt: Prompt, *, shape: type[Structured], sampling: Sampling) -> Structured:
-        """A reply validated as ``shape`` (by JSON schema where the server can), with one repair round."""
+    async def structured(
+        self, prompt: Prompt, *, shape: type[Structured], sampling: Sampling
+    ) -> tuple[Structured, Reply]:
+        """A reply validated as ``shape`` (by JSON schema where the server can), with one repair round.
+
+        The :class:`Reply` is the one that was valid, with the tokens of every round.
+        """
         ...
 
     def count_tokens(self, text: str) -> int:

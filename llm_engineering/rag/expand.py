@@ -40,26 +40,30 @@ async def expand(query: str, *, model: ChatModel, config: AnswerConfig) -> Expan
         asked.append(_ask(model, "words of a hypothetical answer", hypothetical_prompt(query)))
     replies = await asyncio.gather(*asked)
     queries: list[str] = []
+    spent = [0, 0]
     for name, reply in replies:
-        if reply is not None and name == "rewordings":
+        if isinstance(reply, ModelReplyInvalid):
+            spent = [spent[0] + reply.tokens[0], spent[1] + reply.tokens[1]]
+            continue
+        spent = [spent[0] + reply.prompt_tokens, spent[1] + reply.completion_tokens]
+        if name == "rewordings":
             queries += [line for line in map(_plain, reply.text.splitlines()) if _searchable(line)][: config.rewordings]
-        elif reply is not None and _searchable(reply.text):
+        elif _searchable(reply.text):
             queries.append(" ".join(reply.text.split())[: MAX_QUERY_CHARACTERS // 2])
-    said = [reply for _, reply in replies if reply is not None]
     return Expansion(
         queries=tuple(dict.fromkeys(text for text in queries if text.casefold() != query.casefold())),
-        prompt_tokens=sum(reply.prompt_tokens for reply in said),
-        completion_tokens=sum(reply.completion_tokens for reply in said),
-        notes=tuple(f"expand: the {name} were of no use" for name, reply in replies if reply is None),
+        prompt_tokens=spent[0],
+        completion_tokens=spent[1],
+        notes=tuple(f"expand: the {name} were of no use" for name, reply in replies if isinstance(reply, Exception)),
     )
 
 
-async def _ask(model: ChatModel, name: str, prompt: Prompt) -> tuple[str, Reply | None]:
+async def _ask(model: ChatModel, name: str, prompt: Prompt) -> tuple[str, Reply | ModelReplyInvalid]:
     try:
         return name, await model.complete(prompt, sampling=_SAMPLING)
     except ModelReplyInvalid as error:
         log.info("the %s of a question are of no use: %s", name, error)
-        return name, None
+        return name, error
 
 
 def _plain(line: str) -> str:

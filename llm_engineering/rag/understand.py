@@ -85,7 +85,7 @@ class Understanding:
     route: Route = Route.ANSWER
     notes: tuple[str, ...] = ()
     tokens: tuple[int, int] = (0, 0)
-    """Estimated tokens that a model read and wrote for it."""
+    """What a model read and wrote for it."""
 
 
 class Reading(BaseModel):
@@ -141,19 +141,14 @@ async def understand_with_model(
         today=f"{today:%Y-%m-%d}",
     )
     try:
-        reading = await model.structured(
+        reading, reply = await model.structured(
             prompt, shape=Reading, sampling=Sampling(temperature=0.0, max_tokens=_REPLY_TOKENS)
         )
     except ModelReplyInvalid as error:
         log.info("the model's reading of a question is of no use, the rules' stands: %s", error)
-        return replace(
-            by_rules, notes=(*by_rules.notes, "understand: the model's reading was of no use, rules stood in")
-        )
-    tokens = (
-        sum(model.count_tokens(message.content) for message in prompt.messages),
-        model.count_tokens(reading.model_dump_json()),
-    )
-    return _merged(reading, by_rules, question, authors, tokens)
+        notes = (*by_rules.notes, "understand: the model's reading was of no use, rules stood in")
+        return replace(by_rules, notes=notes, tokens=error.tokens)
+    return _merged(reading, by_rules, question, authors, (reply.prompt_tokens, reply.completion_tokens))
 
 
 def _merged(

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from llm_engineering.adapters.offline import OfflineModel
 from llm_engineering.adapters.openai import OpenAIChatModel
+from llm_engineering.adapters.traced_model import TracedModel
 from llm_engineering.domain.answers import Message, Passage, Prompt, Reply
 from llm_engineering.domain.config import ChatConfig, Sampling
 from llm_engineering.domain.entities import Kind
@@ -57,6 +58,12 @@ def double() -> Iterator[Open]:
 
 
 @pytest.fixture(scope="module")
+def traced(double: Open) -> Open:
+    """What the composition root hands out."""
+    return lambda: TracedModel(double(), provider="openai")
+
+
+@pytest.fixture(scope="module")
 def offline() -> Open:
     return OfflineModel
 
@@ -79,7 +86,9 @@ def endpoint() -> Open:
     return lambda: OpenAIChatModel(url, model, key, ChatConfig(timeout=120))
 
 
-@pytest.fixture(params=["double", "offline", pytest.param("transformers", marks=pytest.mark.slow), "endpoint"])
+@pytest.fixture(
+    params=["double", "traced", "offline", pytest.param("transformers", marks=pytest.mark.slow), "endpoint"]
+)
 def opened(request: pytest.FixtureRequest) -> Open:
     return request.getfixturevalue(request.param)
 
@@ -144,14 +153,20 @@ def test_a_stream_that_is_left_early_does_no_harm(opened: Open) -> None:
 
 
 def test_a_structured_reply_is_of_the_shape_or_refused(opened: Open) -> None:
-    async def verdict(model: ChatModel) -> Verdict | ModelReplyInvalid:
+    async def verdict(model: ChatModel) -> tuple[Verdict, Reply] | ModelReplyInvalid:
         try:
             return await model.structured(PROMPT, shape=Verdict, sampling=SAMPLING)
         except ModelReplyInvalid as refusal:
             return refusal
 
     answer = use(opened, verdict)
-    assert isinstance(answer, Verdict) or answer.hint
+    if isinstance(answer, ModelReplyInvalid):
+        assert answer.hint
+        return
+    value, reply = answer
+    assert isinstance(value, Verdict)
+    assert reply.text.strip()
+    assert reply.prompt_tokens > 0 or "usage" in reply.lacked
 
 
 def test_a_model_that_answers_passes_its_check(opened: Open) -> None:

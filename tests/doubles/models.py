@@ -35,11 +35,13 @@ class ScriptedModel:
             yield f"{word} "
         yield Reply(text=text, model=self.name, prompt_tokens=10, completion_tokens=5)
 
-    async def structured(self, prompt: Prompt, *, shape: type[Shape], sampling: Sampling) -> Shape:
+    async def structured(self, prompt: Prompt, *, shape: type[Shape], sampling: Sampling) -> tuple[Shape, Reply]:
+        reply = await ScriptedModel.complete(self, prompt, sampling=sampling)
         try:
-            return shape.model_validate_json(self._next(prompt, sampling))
+            return shape.model_validate_json(reply.text), reply
         except ValidationError as error:
-            raise ModelReplyInvalid("no such structure") from error
+            spent = (reply.prompt_tokens, reply.completion_tokens)
+            raise ModelReplyInvalid("no such structure", tokens=spent) from error
 
     def count_tokens(self, text: str) -> int:
         return len(text.split())
@@ -94,7 +96,7 @@ class FailingModel(ScriptedModel):
         yield "half an "
         raise ModelUnavailable("The model went away", hint="Start it.")
 
-    async def structured(self, prompt: Prompt, *, shape: type[Shape], sampling: Sampling) -> Shape:
+    async def structured(self, prompt: Prompt, *, shape: type[Shape], sampling: Sampling) -> tuple[Shape, Reply]:
         raise ModelUnavailable("The model is down", hint="Start it.")
 
 

@@ -25,7 +25,7 @@ GOOD = '{"query": "kafka", "days": 3}'
 
 
 async def plan(model: OpenAIChatModel) -> Plan:
-    return await model.structured(PROMPT, shape=Plan, sampling=PLAIN)
+    return (await model.structured(PROMPT, shape=Plan, sampling=PLAIN))[0]
 
 
 async def plan_and_lacks(model: OpenAIChatModel) -> tuple[Plan, tuple[str, ...]]:
@@ -77,6 +77,20 @@ def test_a_model_is_shown_its_mistake_once() -> None:
     shown = server.requests[1].body["messages"][-2:]
     assert shown[0] == {"role": "assistant", "content": '{"query": "kafka", "days": 0}'}
     assert "days: Input should be greater than or equal to 1" in shown[1]["content"]
+
+
+def test_both_rounds_are_counted() -> None:
+    async def counted(model: OpenAIChatModel) -> tuple[int, int]:
+        _, reply = await model.structured(PROMPT, shape=Plan, sampling=PLAIN)
+        return reply.prompt_tokens, reply.completion_tokens
+
+    with ChatServer(says(GOOD)) as server:
+        once = use(server, counted)
+    with ChatServer(says("no"), says(GOOD)) as server:
+        assert all(two > one > 0 for one, two in zip(once, use(server, counted), strict=True))
+    with ChatServer(says("no")) as server, pytest.raises(ModelReplyInvalid) as refused:
+        use(server, counted)
+    assert min(refused.value.tokens) > 0
 
 
 def test_two_mistakes_are_an_error_that_names_the_second() -> None:

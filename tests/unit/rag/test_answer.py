@@ -268,11 +268,12 @@ def test_a_model_reads_the_question(library: Library):
     given_answer = ask(library.twin(model, planner=planner), "What does it eat?")
     assert model.prompts[0].passages[0].title == "On bread"
     assert given_answer.grounded
-    assert given_answer.usage.prompt_tokens > 10
+    assert (given_answer.usage.prompt_tokens, given_answer.usage.completion_tokens) == (20, 10)
 
 
 def test_a_models_reading_of_no_use_leaves_the_rules_and_a_note(library: Library):
     given_answer = ask(library.twin(ScriptedModel(TRUE), planner=ScriptedModel("I'd rather not")))
+    assert given_answer.usage.prompt_tokens == 20, "what was of no use was paid for, too"
     assert given_answer.grounded
     assert any(note.startswith("understand:") for note in given_answer.usage.notes)
 
