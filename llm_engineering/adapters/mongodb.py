@@ -33,6 +33,7 @@ from llm_engineering.domain.ledger import (
     with_names_of,
 )
 from llm_engineering.domain.ports import Restorable, RestoreReport
+from llm_engineering.domain.samples import Decision, JournalEntry
 
 _BATCH = 200
 """Entries of one transaction of a restore."""
@@ -191,14 +192,55 @@ class MongoWarehouse:
     def feedback(self) -> Iterator[Feedback]:
         """See the port."""
         last = ""
-        while page := self._feedback(last):
+        while page := [rows.feedback(row) for row in self._rows_after(last, "feedback")]:
             yield from page
             last = page[-1].request_id
 
-    def _feedback(self, after: str) -> list[Feedback]:
+    def save_journal(self, entries: Sequence[JournalEntry]) -> set[str]:
+        """See the port."""
+
+        def work(session: Session) -> set[str]:
+            ledger = self._ledger(session, documents_of(entries), entries)
+            refused = {entry.key for entry in entries if not ledger.enter(entry)}
+            self._commit(session, ledger)
+            return refused
+
+        return self._server.transaction(work)
+
+    def journal(self, keys: Sequence[str]) -> dict[str, JournalEntry]:
+        """See the port."""
         with self._server.speaking():
-            found = self._server["feedback"].find({"_id": {"$gt": after}}).sort("_id").limit(_PAGE)
-            return [rows.feedback(row) for row in found]
+            found = self._server["journal"].find({"_id": {"$in": list(keys)}})
+            return {row["_id"]: rows.journal_entry(row) for row in found}
+
+    def journal_entries(self) -> Iterator[JournalEntry]:
+        """See the port."""
+        last = ""
+        while page := [rows.journal_entry(row) for row in self._rows_after(last, "journal")]:
+            yield from page
+            last = page[-1].key
+
+    def save_decision(self, decision: Decision) -> None:
+        """See the port."""
+
+        def work(session: Session) -> None:
+            ledger = self._ledger(session, set(decision.document_ids))
+            ledger.decide(decision)
+            self._commit(session, ledger)
+
+        self._server.transaction(work)
+
+    def decisions(self) -> Iterator[Decision]:
+        """See the port."""
+        last = ""
+        while page := [rows.decision(row) for row in self._rows_after(last, "decisions")]:
+            yield from page
+            last = page[-1].sample_id
+
+    def _rows_after(self, after: str, collection: str) -> list[Row]:
+        """A page of a collection's rows, by key."""
+        with self._server.speaking():
+            return list(self._server[collection].find({"_id": {"$gt": after}}).sort("_id").limit(_PAGE))
 
     def restore(self, entries: Iterable[Restorable]) -> RestoreReport:
         """See the port."""
@@ -238,7 +280,7 @@ class MongoWarehouse:
         return self._server.transaction(work)
 
     def _ledger(self, session: Session, document_ids: set[str], entries: Sequence[Restorable] = ()) -> Ledger:
-        """A ledger that knows these documents with all their revisions, the links and feedback of the entries, every author."""
+        """A ledger that knows these documents with all their revisions, of the entries those that are here, every author."""
         documents = self._server["documents"].find({"_id": {"$in": sorted(document_ids)}}, session=session)
         contents = self._server["revisions"].find(
             {"document_id": {"$in": sorted(document_ids)}},
@@ -247,20 +289,28 @@ class MongoWarehouse:
         )
         links = [link_key(entry) for entry in entries if isinstance(entry, Link)]
         keys = {rows.link_row_id(key): key for key in links}
-        requests = [entry.request_id for entry in entries if isinstance(entry, Feedback)]
-        judged = self._server["feedback"].find({"_id": {"$in": requests}}, {"_id": 1}, session=session)
+
+        def present(collection: str, wanted: list[str]) -> list[str]:
+            if not wanted:
+                return []
+            found = self._server[collection].find({"_id": {"$in": wanted}}, {"_id": 1}, session=session)
+            return [row["_id"] for row in found]
+
         known_links = self._server["links"].find({"_id": {"$in": sorted(keys)}}, {"_id": 1}, session=session)
         return Ledger(
             self._authors(session),
             map(rows.standing, documents),
             {(row["document_id"], row["number"]): (row["content_hash"], rows.unpack(row["title"])) for row in contents},
             [keys[row["_id"]] for row in known_links],
-            [row["_id"] for row in judged],
+            present("feedback", [entry.request_id for entry in entries if isinstance(entry, Feedback)]),
+            present("journal", [entry.key for entry in entries if isinstance(entry, JournalEntry)]),
+            present("decisions", [entry.sample_id for entry in entries if isinstance(entry, Decision)]),
         )
 
     def _commit(self, session: Session, ledger: Ledger) -> None:
         """Write what the ledger decided; the caller's transaction makes it one step."""
-        if not (ledger.authors or ledger.documents or ledger.revisions or ledger.links or ledger.feedback):
+        dependent = (ledger.feedback, ledger.journal, ledger.decisions)
+        if not (ledger.authors or ledger.documents or ledger.revisions or ledger.links or any(dependent)):
             return
         # the counter is touched by every write, so that any two writers conflict: an erasure never misses a text
         log = self._server["meta"].find_one_and_update(
@@ -281,6 +331,8 @@ class MongoWarehouse:
         self._add("changes", [rows.change_row(change) for change in changes], session)
         self._put("links", [rows.link_row(link) for link in ledger.links], session)
         self._put("feedback", [rows.feedback_row(feedback) for feedback in ledger.feedback], session)
+        self._add("journal", [rows.journal_row(entry) for entry in ledger.journal], session)
+        self._put("decisions", [rows.decision_row(decision) for decision in ledger.decisions], session)
         self._erase(sorted(ledger.erased), session)
 
     def _erase(self, document_ids: list[str], session: Session) -> None:
@@ -288,7 +340,8 @@ class MongoWarehouse:
             return
         chosen = {"document_id": {"$in": document_ids}}
         self._server["revisions"].delete_many(chosen, session=session)
-        self._server["feedback"].delete_many({"document_ids": {"$in": document_ids}}, session=session)
+        for collection in ("feedback", "journal", "decisions"):
+            self._server[collection].delete_many({"document_ids": {"$in": document_ids}}, session=session)
         blank = {"detail": "", "etag": None, "last_modified": None}
         self._server["links"].update_many(chosen, {"$set": blank}, session=session)
 

@@ -16,6 +16,7 @@ from llm_engineering.domain.entities import (
     Tombstone,
 )
 from llm_engineering.domain.ledger import LinkKey, Standing, link_key, readable, storable
+from llm_engineering.domain.samples import Decision, JournalEntry
 
 Row = dict[str, Any]
 
@@ -66,6 +67,16 @@ def feedback_row(feedback: Feedback) -> Row:
     return {"_id": feedback.request_id, **_fields(feedback, "request_id")}
 
 
+def journal_row(entry: JournalEntry) -> Row:
+    """Key: the request's key."""
+    return {"_id": entry.key, **_fields(entry, "key")}
+
+
+def decision_row(decision: Decision) -> Row:
+    """Key: the sample's id."""
+    return {"_id": decision.sample_id, **_fields(decision, "sample_id")}
+
+
 def author(row: Row) -> Author:
     """Inverse of :func:`author_row`."""
     return Author(id=row["_id"], **_rest(row))
@@ -105,6 +116,16 @@ def link(row: Row) -> Link:
 def feedback(row: Row) -> Feedback:
     """Inverse of :func:`feedback_row`."""
     return Feedback(request_id=row["_id"], **_rest(row))
+
+
+def journal_entry(row: Row) -> JournalEntry:
+    """Inverse of :func:`journal_row`."""
+    return JournalEntry(key=row["_id"], **_rest(row))
+
+
+def decision(row: Row) -> Decision:
+    """Inverse of :func:`decision_row`."""
+    return Decision(sample_id=row["_id"], **_rest(row))
 
 
 def state(row: Row, authors: dict[str, Author], revisions: dict[str, Row]) -> DocumentState:

@@ -24,7 +24,7 @@ from pymongo.write_concern import WriteConcern
 
 from llm_engineering.domain.errors import StoreError, StoreLocked, StoreUnavailable, UsageError
 
-_VERSION = 2
+_VERSION = 3
 _INDEXES: dict[str, tuple[tuple[tuple[str, ...], bool], ...]] = {
     "authors": ((("full_name",), False),),
     "documents": ((("author_id",), False), (("url",), False)),
@@ -32,6 +32,8 @@ _INDEXES: dict[str, tuple[tuple[tuple[str, ...], bool], ...]] = {
     "changes": ((("sequence",), True),),
     "links": ((("author_id", "url"), False), (("document_id",), False)),
     "feedback": ((("document_ids",), False),),
+    "journal": ((("document_ids",), False),),
+    "decisions": ((("document_ids",), False),),
 }
 """By collection: the fields of each index, and whether it is unique."""
 

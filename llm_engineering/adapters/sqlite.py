@@ -35,6 +35,7 @@ from llm_engineering.domain.ledger import (
     with_names_of,
 )
 from llm_engineering.domain.ports import Restorable, RestoreReport
+from llm_engineering.domain.samples import Decision, JournalEntry
 
 _BATCH = 200
 """Entries of one transaction of a restore."""
@@ -197,16 +198,53 @@ class SQLiteWarehouse:
     def feedback(self) -> Iterator[Feedback]:
         """See the port."""
         last = ""
-        while page := self._feedback(last):
+        while page := [rows.feedback(row) for row in self._rows_after(last, "feedback", "request_id")]:
             yield from page
             last = page[-1].request_id
 
-    def _feedback(self, after: str) -> list[Feedback]:
+    def _rows_after(self, after: str, table: str, key: str) -> list[sqlite3.Row]:
+        """A page of a table's rows, by key."""
+        with self._file.reading() as store:
+            return store.execute(
+                f"SELECT * FROM {table} WHERE {key} > ? ORDER BY {key} LIMIT {_PAGE}", [after]
+            ).fetchall()
+
+    def save_journal(self, entries: Sequence[JournalEntry]) -> set[str]:
+        """See the port."""
+        with self._file.writing() as store:
+            ledger = _ledger(store, documents_of(entries), entries)
+            refused = {entry.key for entry in entries if not ledger.enter(entry)}
+            _commit(store, ledger)
+        return refused
+
+    def journal(self, keys: Sequence[str]) -> dict[str, JournalEntry]:
+        """See the port."""
         with self._file.reading() as store:
             found = store.execute(
-                f"SELECT * FROM feedback WHERE request_id > ? ORDER BY request_id LIMIT {_PAGE}", [after]
+                "SELECT * FROM journal WHERE key IN (SELECT value FROM json_each(?))", [json.dumps(list(keys))]
             )
-            return [rows.feedback(row) for row in found]
+            return {row["key"]: rows.journal_entry(row) for row in found}
+
+    def journal_entries(self) -> Iterator[JournalEntry]:
+        """See the port."""
+        last = ""
+        while page := [rows.journal_entry(row) for row in self._rows_after(last, "journal", "key")]:
+            yield from page
+            last = page[-1].key
+
+    def save_decision(self, decision: Decision) -> None:
+        """See the port."""
+        with self._file.writing() as store:
+            ledger = _ledger(store, set(decision.document_ids))
+            ledger.decide(decision)
+            _commit(store, ledger)
+
+    def decisions(self) -> Iterator[Decision]:
+        """See the port."""
+        last = ""
+        while page := [rows.decision(row) for row in self._rows_after(last, "decisions", "sample_id")]:
+            yield from page
+            last = page[-1].sample_id
 
     def restore(self, entries: Iterable[Restorable]) -> RestoreReport:
         """See the port."""
@@ -244,7 +282,7 @@ class SQLiteWarehouse:
 
 
 def _ledger(store: sqlite3.Connection, document_ids: set[str], entries: Sequence[Restorable] = ()) -> Ledger:
-    """A ledger that knows these documents with all their revisions, the links and feedback of the entries, every author."""
+    """A ledger that knows these documents with all their revisions, of the entries those that are here, every author."""
     chosen = [json.dumps(sorted(document_ids))]
     documents = store.execute("SELECT * FROM documents WHERE id IN (SELECT value FROM json_each(?))", chosen)
     contents = store.execute(
@@ -253,15 +291,20 @@ def _ledger(store: sqlite3.Connection, document_ids: set[str], entries: Sequence
         chosen,
     )
     links = [link_key(entry) for entry in entries if isinstance(entry, Link)]
-    requests = [entry.request_id for entry in entries if isinstance(entry, Feedback)]
     known = "SELECT 1 FROM links WHERE author_id = ? AND source = ? AND url = ?"
-    judged = "SELECT 1 FROM feedback WHERE request_id = ?"
+
+    def present(table: str, key: str, keys: list[str]) -> list[str]:
+        wanted = f"SELECT {key} FROM {table} WHERE {key} IN (SELECT value FROM json_each(?))"
+        return [row[0] for row in store.execute(wanted, [json.dumps(keys)])] if keys else []
+
     return Ledger(
         _authors(store),
         [rows.standing(row) for row in documents],
         {(row["document_id"], row["number"]): (row["content_hash"], readable(row["title"])) for row in contents},
         [key for key in links if store.execute(known, bound(*key)).fetchone()],
-        [request for request in requests if store.execute(judged, [request]).fetchone()],
+        present("feedback", "request_id", [entry.request_id for entry in entries if isinstance(entry, Feedback)]),
+        present("journal", "key", [entry.key for entry in entries if isinstance(entry, JournalEntry)]),
+        present("decisions", "sample_id", [entry.sample_id for entry in entries if isinstance(entry, Decision)]),
     )
 
 
@@ -290,13 +333,20 @@ def _commit(store: sqlite3.Connection, ledger: Ledger) -> None:
     store.executemany(
         "INSERT OR REPLACE INTO feedback VALUES (?, ?, ?, ?, ?, ?, ?)", map(rows.feedback_values, ledger.feedback)
     )
+    store.executemany(
+        "INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", map(rows.journal_values, ledger.journal)
+    )
+    store.executemany(
+        "INSERT OR REPLACE INTO decisions VALUES (?, ?, ?, ?, ?)", map(rows.decision_values, ledger.decisions)
+    )
+    if ledger.erased:
+        of_these = "EXISTS (SELECT 1 FROM json_each(document_ids) WHERE value IN (SELECT value FROM json_each(?)))"
+        for table in ("feedback", "journal", "decisions"):
+            store.execute(f"DELETE FROM {table} WHERE {of_these}", [json.dumps(sorted(ledger.erased))])
     for document_id in ledger.erased:
         store.execute("DELETE FROM revisions WHERE document_id = ?", (document_id,))
         store.execute(
             "UPDATE links SET detail = '', etag = NULL, last_modified = NULL WHERE document_id = ?", (document_id,)
-        )
-        store.execute(
-            "DELETE FROM feedback WHERE EXISTS (SELECT 1 FROM json_each(document_ids) WHERE value = ?)", (document_id,)
         )
         store.execute("INSERT OR IGNORE INTO erasures VALUES (?)", (document_id,))
 

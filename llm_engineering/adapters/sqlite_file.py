@@ -40,7 +40,15 @@ _FEEDBACK = (
         request_id TEXT PRIMARY KEY, vote TEXT NOT NULL, query TEXT NOT NULL, answer TEXT NOT NULL, better_answer TEXT,
         document_ids TEXT NOT NULL, at TEXT NOT NULL) WITHOUT ROWID""",
 )
-_STEPS = (_SCHEMA, _FEEDBACK)
+_TEACHING = (
+    """CREATE TABLE journal (
+        key TEXT PRIMARY KEY, purpose TEXT NOT NULL, model TEXT NOT NULL, reply TEXT NOT NULL, error TEXT NOT NULL,
+        prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, document_ids TEXT NOT NULL, at TEXT NOT NULL)""",
+    """CREATE TABLE decisions (
+        sample_id TEXT PRIMARY KEY, verdict TEXT NOT NULL, instruction TEXT, document_ids TEXT NOT NULL,
+        at TEXT NOT NULL) WITHOUT ROWID""",
+)
+_STEPS = (_SCHEMA, _FEEDBACK, _TEACHING)
 """What leads from each version to the next; an older file takes the steps that it lacks."""
 _VERSION = len(_STEPS)
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from llm_engineering.domain.answers import Feedback
 from llm_engineering.domain.entities import Author, Change, Document, DocumentState, Link, Revision, Tombstone
 from llm_engineering.domain.ledger import Standing, readable, storable
+from llm_engineering.domain.samples import Decision, JournalEntry
 
 Values = tuple[str | bytes | int | None, ...]
 
@@ -82,6 +83,32 @@ def feedback_values(feedback: Feedback) -> Values:
     )
 
 
+def journal_values(entry: JournalEntry) -> Values:
+    """In the order of the columns of ``journal``."""
+    return bound(
+        entry.key,
+        entry.purpose,
+        entry.model,
+        entry.reply,
+        entry.error,
+        entry.prompt_tokens,
+        entry.completion_tokens,
+        json.dumps(entry.document_ids),
+        _iso(entry.at),
+    )
+
+
+def decision_values(decision: Decision) -> Values:
+    """In the order of the columns of ``decisions``."""
+    return bound(
+        decision.sample_id,
+        decision.verdict,
+        decision.instruction,
+        json.dumps(decision.document_ids),
+        _iso(decision.at),
+    )
+
+
 def bound(*values: str | int | None) -> Values:
     """Parameters as SQLite takes them."""
     return tuple(storable(value) if isinstance(value, str) else value for value in values)
@@ -147,6 +174,18 @@ def feedback(row: sqlite3.Row) -> Feedback:
     """A row of ``feedback``."""
     columns = {name: _plain(row[name]) for name in ("request_id", "vote", "query", "answer", "better_answer")}
     return Feedback(**columns, document_ids=tuple(json.loads(row["document_ids"])), at=_moment(row["at"]))
+
+
+def journal_entry(row: sqlite3.Row) -> JournalEntry:
+    """A row of ``journal``."""
+    columns = {name: _plain(row[name]) for name in set(row.keys()) - {"document_ids", "at"}}
+    return JournalEntry(**columns, document_ids=tuple(json.loads(row["document_ids"])), at=_moment(row["at"]))
+
+
+def decision(row: sqlite3.Row) -> Decision:
+    """A row of ``decisions``."""
+    columns = {name: _plain(row[name]) for name in ("sample_id", "verdict", "instruction")}
+    return Decision(**columns, document_ids=tuple(json.loads(row["document_ids"])), at=_moment(row["at"]))
 
 
 def state(row: sqlite3.Row) -> DocumentState:

@@ -1,7 +1,8 @@
 """Into the warehouse and out of it: JSON lines without loss, and the data folder of the LLM Engineer's Handbook.
 
 An export is a header line and then one entry a line: authors, documents, revisions and tombstones in the order of the
-change log, links, feedback on answers. An entry is ``{"revision": {…}}``, named after what it is.
+change log, links, feedback on answers, the journal of model calls, review decisions. An entry is ``{"revision": {…}}``,
+named after what it is.
 """
 
 import json
@@ -25,6 +26,7 @@ from llm_engineering.domain.entities import (
 )
 from llm_engineering.domain.errors import UsageError
 from llm_engineering.domain.ports import Restorable, RestoreReport, Warehouse
+from llm_engineering.domain.samples import Decision, JournalEntry
 
 _FORMAT, _VERSION = "llm-twin-warehouse", 1
 _ENTRIES: dict[str, type[Restorable]] = {
@@ -34,6 +36,8 @@ _ENTRIES: dict[str, type[Restorable]] = {
     "tombstone": Tombstone,
     "link": Link,
     "feedback": Feedback,
+    "journal": JournalEntry,
+    "decision": Decision,
 }
 _LARGEST = 1_000_000
 """No honest entry has a higher revision number, HTTP status or count of misses."""
@@ -71,6 +75,10 @@ def export_lines(warehouse: Warehouse) -> Iterator[str]:
             yield _line("link", link)
     for judgement in warehouse.feedback():
         yield _line("feedback", judgement)
+    for call in warehouse.journal_entries():
+        yield _line("journal", call)
+    for decision in warehouse.decisions():
+        yield _line("decision", decision)
 
 
 def import_lines(warehouse: Warehouse, lines: Iterable[str], *, name: str = "the export") -> RestoreReport:

@@ -24,9 +24,13 @@ from llm_engineering.domain.entities import (
 )
 from llm_engineering.domain.errors import UnknownAuthor, UnknownDocument
 from llm_engineering.domain.ports import Restorable, RestoreReport
+from llm_engineering.domain.samples import Decision, JournalEntry
 
 Content = tuple[str, str]
 """Hash of the text, and title: two states of a document that agree in these are the same."""
+
+Dependent = Feedback | JournalEntry | Decision
+"""Kept only while every document that it names is."""
 
 LinkKey = tuple[str, str, str]
 """Author id, source, URL."""
@@ -47,12 +51,13 @@ class Standing:
 
 
 class Ledger:
-    """Decides one transaction, given what is known: authors, and those documents, revisions, links and judged
-    requests that it will meet.
+    """Decides one transaction, given what is known: authors, and those documents, revisions, links, judged requests,
+    journalled requests and decided samples that it will meet.
 
-    Afterwards it holds what is to be written: ``authors``, ``documents``, ``links``, ``feedback`` (insert or replace),
-    ``revisions`` (insert), ``changes`` (document id, the revision that became current or ``None``; appended to the log),
-    ``erased`` (ids of documents whose revisions, earlier ones too, feedback and link details must go for good).
+    Afterwards it holds what is to be written: ``authors``, ``documents``, ``links``, ``feedback``, ``decisions`` (insert or
+    replace), ``revisions``, ``journal`` (insert), ``changes`` (document id, the revision that became current or ``None``;
+    appended to the log), ``erased`` (ids of documents whose revisions, earlier ones too, feedback, journal entries, decisions
+    and link details must go for good).
     """
 
     def __init__(
@@ -62,16 +67,22 @@ class Ledger:
         contents: Mapping[tuple[str, int], Content] | None = None,
         link_keys: Iterable[LinkKey] = (),
         judged: Iterable[str] = (),
+        journalled: Iterable[str] = (),
+        decided: Iterable[str] = (),
     ) -> None:
         self._authors = {author.id: author for author in authors}
         self._standings = {standing.document.id: standing for standing in standings}
         self._contents = dict(contents or {})
         self._link_keys = set(link_keys)
         self._judged = set(judged)
+        self._journalled = set(journalled)
+        self._decided = set(decided)
         self.authors: dict[str, Author] = {}
         self.documents: dict[str, Standing] = {}
         self.links: list[Link] = []
         self.feedback: list[Feedback] = []
+        self.journal: list[JournalEntry] = []
+        self.decisions: list[Decision] = []
         self.revisions: list[Revision] = []
         self.changes: list[tuple[str, int | None]] = []
         self.erased: set[str] = set()
@@ -110,6 +121,8 @@ class Ledger:
             self.erased.add(tombstone.document_id)
             self.revisions = [kept for kept in self.revisions if kept.document_id != tombstone.document_id]
             self.feedback = [kept for kept in self.feedback if tombstone.document_id not in kept.document_ids]
+            self.journal = [kept for kept in self.journal if tombstone.document_id not in kept.document_ids]
+            self.decisions = [kept for kept in self.decisions if tombstone.document_id not in kept.document_ids]
         return True
 
     def judge(self, feedback: Feedback) -> None:
@@ -119,6 +132,23 @@ class Ledger:
             raise UnknownDocument(refusal, hint="Ask again: answers cite only what is there.")
         self._judged.add(feedback.request_id)
         self.feedback.append(feedback)
+
+    def enter(self, entry: JournalEntry) -> bool:
+        """Keep a request and its reply, once; false if a document whose text it holds is not here or was withdrawn."""
+        if self._refused(entry):
+            return False
+        if entry.key not in self._journalled:
+            self._journalled.add(entry.key)
+            self.journal.append(entry)
+        return True
+
+    def decide(self, decision: Decision) -> None:
+        """Keep a decision in place of an earlier one; raises :class:`UnknownDocument` if the sample's document is not here."""
+        refusal = self._refused(decision)
+        if refusal:
+            raise UnknownDocument(refusal, hint="Build the dataset again: it drops what is gone.")
+        self._decided.add(decision.sample_id)
+        self.decisions.append(decision)
 
     def restore(self, entries: Iterable[Restorable]) -> RestoreReport:
         """Write exported entries as they were. A newer revision lifts a tombstone, except of a withdrawn document."""
@@ -148,8 +178,8 @@ class Ledger:
                 return True
             case Link():
                 return self._restore_link(entry)
-            case Feedback():
-                return self._restore_feedback(entry)
+            case Feedback() | JournalEntry() | Decision():
+                return self._restore_dependent(entry)
             case _ if entry.document_id not in self._standings:
                 return f"{_name(entry)}: its document is not in the warehouse"
             case Tombstone():
@@ -174,19 +204,31 @@ class Ledger:
         self.links.append(without_details(entry) if standing is not None and standing.withdrawn else entry)
         return True
 
-    def _restore_feedback(self, entry: Feedback) -> bool | str:
-        if entry.request_id in self._judged:
+    def _restore_dependent(self, entry: Dependent) -> bool | str:
+        match entry:
+            case Feedback():
+                present = entry.request_id in self._judged
+            case JournalEntry():
+                present = entry.key in self._journalled
+            case Decision():
+                present = entry.sample_id in self._decided
+        if present:
             return False
-        refusal = self._refused(entry)
-        if refusal:
+        if refusal := self._refused(entry):
             return refusal
-        self.judge(entry)
+        match entry:
+            case Feedback():
+                self.judge(entry)
+            case JournalEntry():
+                self.enter(entry)
+            case Decision():
+                self.decide(entry)
         return True
 
-    def _refused(self, feedback: Feedback) -> str:
-        """Why this judgement may not be kept; empty if it may."""
-        name = f"feedback on request {feedback.request_id}"
-        for document_id in feedback.document_ids:
+    def _refused(self, entry: Dependent) -> str:
+        """Why this may not be kept; empty if it may. What cites a document that is not here could never be forgotten."""
+        name = _name(entry)
+        for document_id in entry.document_ids:
             standing = self._standings.get(document_id)
             if standing is None:
                 return f"{name}: document {document_id} is not in the warehouse"
@@ -226,7 +268,7 @@ def documents_of(entries: Iterable[Restorable]) -> set[str]:
         match entry:
             case Document():
                 identities.add(entry.id)
-            case Feedback():
+            case Feedback() | JournalEntry() | Decision():
                 identities.update(entry.document_ids)
             case Revision() | Tombstone() | Link():
                 identities.add(entry.document_id)
@@ -305,7 +347,15 @@ def _revision(draft: Draft, number: int, digest: str) -> Revision:
     return Revision(document_id=draft.document_id, number=number, content_hash=digest, **kept)
 
 
-def _name(entry: Revision | Tombstone) -> str:
-    if isinstance(entry, Revision):
-        return f"revision {entry.number} of document {entry.document_id}"
-    return f"tombstone of document {entry.document_id}"
+def _name(entry: Revision | Tombstone | Dependent) -> str:
+    match entry:
+        case Revision():
+            return f"revision {entry.number} of document {entry.document_id}"
+        case Tombstone():
+            return f"tombstone of document {entry.document_id}"
+        case Feedback():
+            return f"feedback on request {entry.request_id}"
+        case JournalEntry():
+            return f"journal entry {entry.key}"
+        case Decision():
+            return f"decision on sample {entry.sample_id}"

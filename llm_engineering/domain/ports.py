@@ -33,10 +33,11 @@ from llm_engineering.domain.entities import (
     TombstoneReason,
     WarehouseStatus,
 )
+from llm_engineering.domain.samples import Decision, JournalEntry
 
 Structured = TypeVar("Structured", bound=BaseModel)
 
-Restorable = Author | Document | Revision | Tombstone | Link | Feedback
+Restorable = Author | Document | Revision | Tombstone | Link | Feedback | JournalEntry | Decision
 """One line of an export; authors before their documents, documents before the rest."""
 
 
@@ -84,8 +85,8 @@ class Warehouse(Protocol):
         """Tombstone these documents in one transaction and return the tombstones that are new.
 
         Already buried and unknown ids are passed over, except that ``withdrawn`` replaces any other reason.
-        ``withdrawn`` also erases the text, title and metadata of every revision, the links' details, and every feedback on an
-        answer that cited the document, for good.
+        ``withdrawn`` also erases the text, title and metadata of every revision, the links' details, every feedback on an
+        answer that cited the document, and the journal entries and decisions that hold words of it, for good.
         """
         ...
 
@@ -144,11 +145,37 @@ class Warehouse(Protocol):
         """Every judgement by request id, streamed in bounded memory."""
         ...
 
+    def save_journal(self, entries: Sequence[JournalEntry]) -> set[str]:
+        """Keep these requests and replies in one transaction (durable on return); of one key the first entry stands.
+
+        Returns the keys that may not be kept because a document whose text they hold is not here or was withdrawn.
+        """
+        ...
+
+    def journal(self, keys: Sequence[str]) -> dict[str, JournalEntry]:
+        """What is kept under these keys; unknown ones are absent."""
+        ...
+
+    def journal_entries(self) -> Iterator[JournalEntry]:
+        """The whole journal by key, streamed in bounded memory."""
+        ...
+
+    def save_decision(self, decision: Decision) -> None:
+        """Keep a review decision; a later one on the same sample takes its place.
+
+        Raises :class:`UnknownDocument` if a document of the sample is not here or was withdrawn: nothing is kept.
+        """
+        ...
+
+    def decisions(self) -> Iterator[Decision]:
+        """Every review decision by sample id, streamed in bounded memory."""
+        ...
+
     def restore(self, entries: Iterable[Restorable]) -> RestoreReport:
         """Write exported entries exactly as they were, batch by batch; an entry already there changes nothing.
 
-        Revision numbers are kept. A revision whose number is taken by another text, and any revision or feedback of a
-        document withdrawn here, is refused with a reason in the report.
+        Revision numbers are kept. A revision whose number is taken by another text, and any revision, feedback, journal
+        entry or decision of a document withdrawn here, is refused with a reason in the report.
         """
         ...
 

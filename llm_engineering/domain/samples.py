@@ -180,8 +180,8 @@ class Refusal(Frozen):
 class JournalEntry(Frozen):
     """One request to a teacher and what came back: makes a second run free and a killed one resume."""
 
-    key: str
-    """Digest of model, messages, sampling and shape: the same request has the same key."""
+    key: str = Field(pattern=r"^[!-~]{1,128}$")
+    """Digest of model, messages, sampling and shape: the same request has the same key. Printable ASCII, as every id here."""
     purpose: str
     """Which template asked, such as ``ask-v1``."""
     model: str
@@ -198,7 +198,7 @@ class JournalEntry(Frozen):
 class Decision(Frozen):
     """What a person decided about a sample in review; survives a rebuild because sample ids do."""
 
-    sample_id: str
+    sample_id: str = Field(pattern=r"^[!-~]{1,128}$")
     verdict: Literal["keep", "refuse", "edit"]
     instruction: str | None = None
     """The person's instruction, for ``edit``. Answers are the author's own words and are not edited."""

@@ -30,6 +30,7 @@ from llm_engineering.domain.entities import (
     content_hash,
 )
 from llm_engineering.domain.ports import Warehouse
+from llm_engineering.domain.samples import Decision, JournalEntry
 
 ANN = Author.named("Ann Lee")
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
@@ -59,6 +60,11 @@ def exported(name: str) -> tuple[Document, Revision]:
 ENTRIES = [entry for number in range(250) for entry in exported(f"restored-{number:03}")]
 """Three transactions of a restore."""
 LINK = Link(author_id=ANN.id, source="s", url="https://x.org/b", outcome=LinkOutcome.STORED, fetched_at=NOON)
+CALLS = [
+    JournalEntry(key=f"k-{name}", purpose="p", model="m", reply=text, document_ids=(ident(name),), at=NOON)
+    for name, text in (("a", "one"), ("c", SECRET))
+]
+DECISION = Decision(sample_id="s", verdict="edit", instruction=SECRET, document_ids=(ident("c"),), at=NOON)
 
 Step = Callable[[Warehouse], object]
 
@@ -71,6 +77,8 @@ def steps(entries: list[Document | Revision]) -> list[Step]:
         lambda w: w.record([draft("a", "two"), draft("b", "one"), draft("d", "one")]),
         lambda w: w.save_links([LINK, LINK.model_copy(update={"url": "https://x.org/c", "document_id": ident("c")})]),
         lambda w: w.bury([ident("b")], reason=TombstoneReason.GONE, at=NOON),
+        lambda w: w.save_journal(CALLS),
+        lambda w: w.save_decision(DECISION),
         lambda w: w.set_watermark("index", 3),
         lambda w: w.record([draft("b", "one"), draft("a", "three")]),
         lambda w: w.bury([ident("c"), ident("d")], reason=TombstoneReason.WITHDRAWN, at=NOON),

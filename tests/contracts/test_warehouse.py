@@ -28,6 +28,7 @@ from llm_engineering.domain.entities import (
 )
 from llm_engineering.domain.errors import StoreUnavailable, UnknownAuthor, UnknownDocument
 from llm_engineering.domain.ports import Warehouse
+from llm_engineering.domain.samples import Decision, JournalEntry
 from tests.doubles.mongo_wire import MongoWireServer
 
 ANN = Author.named("Ann Lee", "annie")
@@ -93,6 +94,17 @@ def link(name: str = "a", *, source: str = "https://example.org/feed", **more) -
 def judgement(request: str = "r-1", *names: str, **more) -> Feedback:
     fields = {"vote": "up", "query": "Why?", "answer": "Because [1].", "at": NOON} | more
     return Feedback(request_id=request, document_ids=tuple(draft(name).document_id for name in names), **fields)
+
+
+def call(key: str = "k-1", *names: str, **more) -> JournalEntry:
+    fields = {"purpose": "ask", "model": "m", "reply": "{}", "prompt_tokens": 7, "completion_tokens": 3, "at": NOON}
+    cited = tuple(draft(name).document_id for name in names)
+    return JournalEntry(key=key, document_ids=cited, **(fields | more))
+
+
+def decision(sample: str = "s-1", *names: str, **more) -> Decision:
+    fields = {"verdict": "keep", "at": NOON} | more
+    return Decision(sample_id=sample, document_ids=tuple(draft(name).document_id for name in names), **fields)
 
 
 def log(warehouse: Warehouse) -> list[tuple[str, int | None]]:
@@ -424,6 +436,77 @@ def test_a_restored_withdrawal_erases_feedback_of_the_same_restore(warehouse):
     withdrawal = Tombstone(document_id=draft("a").document_id, reason=TombstoneReason.WITHDRAWN, at=NOON)
     warehouse.restore([judgement("r-1", "a"), withdrawal])
     assert list(warehouse.feedback()) == []
+
+
+# journal of model calls, and review decisions
+
+
+def test_the_journal_is_kept_as_it_came_and_found_by_key_over_many_pages(warehouse):
+    warehouse.record([draft("a")])
+    given = [call(f"k-{number:03}", "a", reply="\ud800 {}", error="\x00") for number in range(150)]
+    assert warehouse.save_journal(given[::-1]) == set()
+    assert list(warehouse.journal_entries()) == given
+    assert warehouse.journal(["k-003", "k-149", "unknown"]) == {"k-003": given[3], "k-149": given[149]}
+
+
+def test_of_one_request_the_first_reply_stands(warehouse):
+    warehouse.save_journal([call(reply="first"), call(reply="second")])
+    warehouse.save_journal([call(reply="third"), call("k-2")])
+    assert {key: kept.reply for key, kept in warehouse.journal(["k-1", "k-2"]).items()} == {"k-1": "first", "k-2": "{}"}
+
+
+def test_decisions_are_kept_as_they_came_and_a_later_one_takes_the_place_of_the_first(warehouse):
+    warehouse.record([draft("a")])
+    given = [decision(f"s-{number:03}", "a", verdict="edit", instruction="\ud800") for number in range(70)]
+    for made in (*given, refused := decision("s-005", "a", verdict="refuse")):
+        warehouse.save_decision(made)
+    assert list(warehouse.decisions()) == [*given[:5], refused, *given[6:]]
+
+
+def test_withdrawing_a_document_erases_the_calls_and_decisions_that_hold_it(warehouse):
+    warehouse.record([draft("a"), draft("b")])
+    warehouse.save_journal([call("k-1", "b", "a"), call("k-2", "b"), call("k-3")])
+    for made in (decision("s-1", "b", "a"), decision("s-2", "b"), decision("s-3")):
+        warehouse.save_decision(made)
+    warehouse.bury([draft("a").document_id], reason=TombstoneReason.WITHDRAWN)
+    assert [kept.key for kept in warehouse.journal_entries()] == ["k-2", "k-3"]
+    assert [kept.sample_id for kept in warehouse.decisions()] == ["s-2", "s-3"]
+
+
+def test_a_call_on_what_is_withdrawn_or_unknown_is_named_and_not_kept_and_its_neighbours_are(warehouse):
+    warehouse.record([draft("a"), draft("b")])
+    warehouse.bury([draft("a").document_id], reason=TombstoneReason.WITHDRAWN)
+    given = [call("k-1", "a"), call("k-2", "b"), call("k-3", "b", "unknown")]
+    assert warehouse.save_journal(given) == {"k-1", "k-3"}
+    assert list(warehouse.journal_entries()) == [given[1]]
+
+
+def test_a_decision_on_what_is_withdrawn_or_unknown_is_refused_and_not_kept(warehouse):
+    warehouse.record([draft("a")])
+    warehouse.bury([draft("a").document_id], reason=TombstoneReason.WITHDRAWN)
+    for name in ("a", "unknown"):
+        with pytest.raises(UnknownDocument):
+            warehouse.save_decision(decision("s-1", name))
+    assert list(warehouse.decisions()) == []
+
+
+def test_a_restore_brings_no_call_or_decision_on_what_was_withdrawn_here_and_keeps_those_made_here(warehouse):
+    warehouse.record([draft("a"), draft("b")])
+    warehouse.bury([draft("a").document_id], reason=TombstoneReason.WITHDRAWN)
+    warehouse.save_journal([call("k-1", "b", reply="here")])
+    warehouse.save_decision(decision("s-1", "b", verdict="refuse"))
+    calls, decisions = [call("k-1", "b"), call("k-2", "a")], [decision("s-1", "b"), decision("s-2", "a")]
+    report = warehouse.restore([*calls, *decisions, call("k-3", "b"), decision("s-3", "b")])
+    assert (report.written, report.present, len(report.refused)) == (2, 2, 2)
+    assert [(kept.key, kept.reply) for kept in warehouse.journal_entries()] == [("k-1", "here"), ("k-3", "{}")]
+    assert [(kept.sample_id, kept.verdict) for kept in warehouse.decisions()] == [("s-1", "refuse"), ("s-3", "keep")]
+
+
+def test_a_restored_withdrawal_erases_calls_and_decisions_of_the_same_restore(warehouse):
+    warehouse.record([draft("a")])
+    withdrawal = Tombstone(document_id=draft("a").document_id, reason=TombstoneReason.WITHDRAWN, at=NOON)
+    warehouse.restore([call("k-1", "a"), decision("s-1", "a"), withdrawal])
+    assert (list(warehouse.journal_entries()), list(warehouse.decisions())) == ([], [])
 
 
 # restoring

@@ -12,7 +12,7 @@ from llm_engineering.domain.ports import Warehouse
 from tests.contracts.killed_writer import ANN, ENTRIES, SECRET, ident, steps
 from tests.doubles.mongo_wire import MongoWireServer
 
-RESTORE = 9
+RESTORE = 11
 """Number of the step that takes several transactions."""
 
 
@@ -23,6 +23,7 @@ def picture(warehouse: Warehouse) -> tuple:
         list(warehouse.states(include_deleted=True)),
         [(change.sequence, change.document_id, change.revision) for change in warehouse.changes(after=0, limit=9999)],
         warehouse.links(author_id=ANN.id),
+        [*warehouse.journal_entries(), *warehouse.decisions()],
         warehouse.status().watermarks,
     )
 

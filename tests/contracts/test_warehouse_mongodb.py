@@ -87,15 +87,16 @@ def test_opening_again_makes_no_second_index(server, warehouse):
 def test_a_newer_warehouse_asks_for_an_upgrade(server, warehouse):
     with pymongo.MongoClient(server.url) as client:
         client["twin"]["meta"].update_one({"_id": "schema"}, {"$set": {"version": 99}})
-    with pytest.raises(StoreUnavailable, match=r"version 99, this program reads up to 2\. Upgrade"):
+    with pytest.raises(StoreUnavailable, match=r"version 99, this program reads up to 3\. Upgrade"):
         MongoWarehouse(server.url, "twin")
 
 
-def test_a_warehouse_of_the_first_version_is_brought_up(server, warehouse):
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_warehouse_of_an_earlier_version_is_brought_up(server, warehouse, version):
     with pymongo.MongoClient(server.url) as client:
-        client["twin"]["meta"].update_one({"_id": "schema"}, {"$set": {"version": 1}})
+        client["twin"]["meta"].update_one({"_id": "schema"}, {"$set": {"version": version}})
         MongoWarehouse(server.url, "twin").close()
-        assert client["twin"]["meta"].find_one({"_id": "schema"})["version"] == 2
+        assert client["twin"]["meta"].find_one({"_id": "schema"})["version"] == 3
 
 
 def test_the_address_may_name_the_database(server):

@@ -17,6 +17,7 @@ from llm_engineering.adapters.sqlite_file import SQLiteFile
 from llm_engineering.domain.answers import Feedback
 from llm_engineering.domain.entities import Author, Draft, Kind, Link, LinkOutcome, TombstoneReason, now
 from llm_engineering.domain.errors import StoreLocked, StoreUnavailable
+from llm_engineering.domain.samples import Decision, JournalEntry
 
 ANN = Author.named("Ann Lee")
 
@@ -96,6 +97,10 @@ def test_nothing_of_a_withdrawn_text_is_left_in_the_files(warehouse, path):
     warehouse.save_feedback(
         Feedback(request_id="r", vote="up", query="?", answer=f"{SECRET} quoted " * 300, document_ids=cited)
     )
+    warehouse.save_journal(
+        [JournalEntry(key="k", purpose="ask", model="m", reply=f"{SECRET} " * 300, document_ids=cited)]
+    )
+    warehouse.save_decision(Decision(sample_id="s", verdict="edit", instruction=SECRET, document_ids=cited))
     assert SECRET.encode() in bytes_of(path)
     warehouse.bury([draft("a").document_id], reason=TombstoneReason.WITHDRAWN)
     assert SECRET.encode() not in bytes_of(path)
@@ -171,7 +176,7 @@ def test_a_newer_warehouse_asks_for_an_upgrade(path):
     SQLiteWarehouse(path).close()
     with closing(sqlite3.connect(path)) as newer:
         newer.execute("PRAGMA user_version = 99")
-    assert "version 99, this program reads up to 2. Upgrade" in refusal_of(path)
+    assert "version 99, this program reads up to 3. Upgrade" in refusal_of(path)
 
 
 def test_a_file_of_the_first_version_is_brought_up_and_loses_nothing(path):
@@ -179,12 +184,28 @@ def test_a_file_of_the_first_version_is_brought_up_and_loses_nothing(path):
         first.save_author(ANN)
         first.record([draft("a")])
     with closing(sqlite3.connect(path)) as older:
-        older.executescript("DROP TABLE feedback; PRAGMA user_version = 1")
+        older.executescript("DROP TABLE feedback; DROP TABLE journal; DROP TABLE decisions; PRAGMA user_version = 1")
     with closing(SQLiteWarehouse(path)) as second:
         second.save_feedback(Feedback(request_id="r", vote="up", query="?", answer="!"))
         assert second.state([draft("a").document_id])[draft("a").document_id].live
     with closing(SQLiteWarehouse(path)) as third:
         assert [kept.request_id for kept in third.feedback()] == ["r"]
+
+
+def test_a_file_of_the_second_version_is_brought_up_and_loses_nothing(path):
+    with closing(SQLiteWarehouse(path)) as second:
+        second.save_author(ANN)
+        second.record([draft("a")])
+        second.save_feedback(Feedback(request_id="r", vote="up", query="?", answer="!"))
+    with closing(sqlite3.connect(path)) as older:
+        older.executescript("DROP TABLE journal; DROP TABLE decisions; PRAGMA user_version = 2")
+    entry = JournalEntry(key="k", purpose="ask", model="m", reply="!", document_ids=(draft("a").document_id,))
+    with closing(SQLiteWarehouse(path)) as third:
+        third.save_journal([entry])
+        third.save_decision(Decision(sample_id="s", verdict="keep"))
+        assert [kept.request_id for kept in third.feedback()] == ["r"]
+    with closing(SQLiteWarehouse(path)) as again:
+        assert (again.journal(["k"]), [kept.sample_id for kept in again.decisions()]) == ({"k": entry}, ["s"])
 
 
 def test_a_folder_in_the_place_of_the_file_is_refused(tmp_path):

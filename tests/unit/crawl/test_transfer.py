@@ -29,6 +29,7 @@ from llm_engineering.domain.entities import (
     document_id,
 )
 from llm_engineering.domain.errors import UsageError
+from llm_engineering.domain.samples import Decision, JournalEntry
 from tests.doubles.mongo_wire import MongoWireServer
 
 ANN = Author.named("Ann Lee", "annie")
@@ -72,6 +73,10 @@ def full(tmp_path: Path) -> Iterator[SQLiteWarehouse]:
         warehouse.save_feedback(
             Feedback(request_id="r", vote="down", query="\ud800?", answer="two [1]", document_ids=cited, at=NOON)
         )
+        warehouse.save_journal(
+            [JournalEntry(key="k", purpose="ask", model="m", reply="{}", prompt_tokens=3, document_ids=cited, at=NOON)]
+        )
+        warehouse.save_decision(Decision(sample_id="s", verdict="edit", instruction="?", document_ids=cited, at=NOON))
         yield warehouse
 
 
@@ -115,7 +120,7 @@ def test_an_export_is_one_json_object_a_line_in_a_file(full, empty, tmp_path):
     path.write_text("".join(f"{line}\n" for line in export_lines(full)), encoding="utf-8", newline="\n")
     assert import_from(empty, path).refused == ()
     words = [next(iter(json.loads(line))) for line in path.read_text(encoding="utf-8").split("\n") if line]
-    expected = ["format", "author", "document", "revision", "tombstone", "link", "feedback"]
+    expected = ["format", "author", "document", "revision", "tombstone", "link", "feedback", "journal", "decision"]
     assert sorted(set(words), key=words.index) == expected
 
 
