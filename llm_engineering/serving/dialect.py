@@ -66,7 +66,8 @@ class ChatRequest(BaseModel):
     def question(self) -> Question:
         """The last message of the user, which must be the last of all, with what was said before as history.
 
-        Whatever a client puts into system messages is told as data: it has no authority over the twin's own rules.
+        Whatever a client puts into system messages is told as data: it has no authority over the twin's own rules. What
+        tools said is told like the twin's own words, which never decide what a question means.
         """
         *earlier, last = self.messages
         if last.role != "user" or not any(character.isalnum() for character in last.text):
@@ -167,9 +168,8 @@ def models(name: str, *, created: int) -> dict[str, Any]:
 
 
 def _as_data(message: ChatMessage) -> Message:
-    if message.role == "assistant":
-        return Message(role="assistant", content=message.text)
-    return Message(role="user", content=message.text)
+    theirs = message.role in ("user", "system", "developer")
+    return Message(role="user" if theirs else "assistant", content=message.text)
 
 
 def _envelope(request_id: str, model: str, created: int, kind: str) -> dict[str, Any]:
