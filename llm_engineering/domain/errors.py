@@ -16,6 +16,7 @@
     │   ├── StoreUnavailable     not reachable, not writable, disk full
     │   └── IndexMissing         nothing has been indexed yet
     ├── EmbeddingError           the embedding model failed
+    ├── TrainingError            a training run failed: diverged, out of memory
     └── ModelError               the chat model failed
         ├── ModelUnavailable     down, refusing, too slow
         └── ModelReplyInvalid    its reply is of no use
@@ -100,6 +101,10 @@ class IndexMissing(StoreError):
 
 class EmbeddingError(TwinError):
     """The embedding model could not be loaded or failed on a text."""
+
+
+class TrainingError(TwinError):
+    """A training run cannot go on: its loss is no number, or the device has no memory left."""
 
 
 class ModelError(TwinError):
