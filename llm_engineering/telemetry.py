@@ -121,6 +121,12 @@ def tracing(service: str = "llm-twin", *, exporter: "SpanExporter | None" = None
         provider.shutdown()
 
 
+_TALKATIVE = {
+    "markdown_it": logging.WARNING,  # its debug level tells of every line of every text
+    "bitsandbytes": logging.ERROR,  # warns at its import of kernels that a processor does not need
+}
+
+
 def set_up_logging(
     level: str, *, stream: TextIO | None = None, structured: bool | None = None, secrets: Iterable[str] = ()
 ) -> None:
@@ -134,6 +140,8 @@ def set_up_logging(
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_Lines(secrets) if not structured else _JsonLines(secrets))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for name, least in _TALKATIVE.items():
+        logging.getLogger(name).setLevel(least)
 
 
 class _Lines(logging.Formatter):

@@ -1,6 +1,5 @@
 """What every entry point shares: typed configuration from YAML, one clear line for an error, the exit status."""
 
-import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ import typer
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from llm_engineering import telemetry
 from llm_engineering.domain.errors import TwinError, UsageError
 from llm_engineering.settings import Settings, load_settings
 
@@ -45,11 +45,14 @@ def _say(line: str, status: int) -> int:
 def settings_with_logging() -> Settings:
     """The settings, with logging set up at their level."""
     settings = load_settings()
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
-    logging.getLogger("markdown_it").setLevel(logging.WARNING)  # its debug level tells of every line of every text
+    telemetry.set_up_logging(settings.log_level, structured=False, secrets=settings_secrets(settings))
     return settings
+
+
+def settings_secrets(settings: Settings) -> list[str]:
+    """Every secret of the settings, for the log to blot out."""
+    secrets = (settings.llm_api_key, settings.index_api_key, settings.github_token)
+    return [secret.get_secret_value() for secret in secrets if secret and secret.get_secret_value()]
 
 
 def load_config(path: Path, shape: type[Shape]) -> Shape:

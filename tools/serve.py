@@ -20,7 +20,7 @@ from llm_engineering.serving.app import create_app
 from llm_engineering.serving.gate import is_loopback, key_hashes
 from llm_engineering.serving.service import Service
 from llm_engineering.settings import Settings, load_settings
-from tools.entry import load_config, main
+from tools.entry import load_config, main, settings_secrets
 
 app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 CONFIG, LIMITS = Path("configs/inference.yaml"), Path("configs/serving.yaml")
@@ -61,12 +61,6 @@ def listen(host: str, port: int) -> socket.socket:
         raise UsageError(
             f"The service cannot listen at {host}:{port}: {reason}", hint="Choose another --port or --host."
         ) from error
-
-
-def settings_secrets(settings: Settings) -> list[str]:
-    """Every secret of the settings, for the log to blot out."""
-    secrets = (settings.llm_api_key, settings.index_api_key, settings.github_token)
-    return [secret.get_secret_value() for secret in secrets if secret and secret.get_secret_value()]
 
 
 class Server(uvicorn.Server):

@@ -247,3 +247,12 @@ def test_no_secret_is_logged_even_from_a_foreign_error(structured):
     assert "cr3t" not in stream.getvalue()
     assert "mongodb://u:**********@db failed" in stream.getvalue()
     assert "with **********" in stream.getvalue()
+
+
+def test_a_library_that_warns_of_nothing_a_person_can_act_on_is_not_heard():
+    stream = io.StringIO()
+    set_up_logging("warning", stream=stream)
+    logging.getLogger("bitsandbytes.backends.cpu.ops").warning("kernels are missing")
+    logging.getLogger("bitsandbytes.backends.cpu.ops").error("the weights are damaged")
+    assert "missing" not in stream.getvalue()
+    assert "damaged" in stream.getvalue()
