@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 from llm_engineering.adapters.token_estimate import estimated_tokens
 from llm_engineering.domain.answers import Message, Prompt, Reply
 from llm_engineering.domain.config import ChatConfig, Sampling
-from llm_engineering.domain.errors import ModelReplyInvalid, ModelUnavailable
+from llm_engineering.domain.errors import ModelError, ModelReplyInvalid, ModelUnavailable
 from llm_engineering.domain.ports import Structured
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class OpenAIChatModel:
         first = (reply.prompt_tokens, reply.completion_tokens)
         try:
             reply = _added(first, await self._complete(messages, sampling, shape=shape))
-        except ModelReplyInvalid as error:
+        except ModelError as error:
             error.tokens = (first[0] + error.tokens[0], first[1] + error.tokens[1])
             raise
         try:
@@ -144,6 +144,7 @@ class OpenAIChatModel:
                 f"{faults(fault).removeprefix('- ').splitlines()[0]}",
                 hint="Raise sampling.max_tokens." if reply.finish_reason == "length" else "Take a more capable model.",
                 tokens=(reply.prompt_tokens, reply.completion_tokens),
+                said=reply.text,
             ) from fault
 
     def count_tokens(self, text: str) -> int:
@@ -307,6 +308,7 @@ class OpenAIChatModel:
         return ModelUnavailable(
             f"{self.name!r} at {self._endpoint.url} {what} for {seconds:g} s",
             hint="Raise chat.timeout, or take a faster model.",
+            reason="timed-out",
         )
 
 

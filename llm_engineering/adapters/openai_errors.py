@@ -108,6 +108,7 @@ class Endpoint:
                 f"{self.url} takes no more requests now (429){said}",
                 hint="Try later, or lower chat.concurrency.",
                 retry_after=retry_after(error),
+                reason="rate-limited",
             )
         if status >= 500:
             return ModelUnavailable(

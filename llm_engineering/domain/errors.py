@@ -19,7 +19,8 @@
     ├── TrainingError            a training run failed: diverged, out of memory
     └── ModelError               the chat model failed
         ├── ModelUnavailable     down, refusing, too slow
-        └── ModelReplyInvalid    its reply is of no use
+        ├── ModelReplyInvalid    its reply is of no use
+        └── PassageNotSeen       the text that it was to read never reached it
 """
 
 
@@ -108,23 +109,37 @@ class TrainingError(TwinError):
 
 
 class ModelError(TwinError):
-    """The chat model failed."""
+    """The chat model failed. ``tokens``: what it read and wrote before that, as far as its server says."""
+
+    tokens: tuple[int, int] = (0, 0)
 
 
 class ModelUnavailable(ModelError):
-    """The chat model cannot be reached, refuses us, or does not answer in time. ``retry_after`` in seconds, if it said."""
+    """The chat model cannot be reached, refuses us, or does not answer in time.
 
-    def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
+    ``retry_after`` in seconds, if it said; ``reason`` is a short stable word: ``timed-out``, ``rate-limited`` or
+    ``unavailable``.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str = "", retry_after: float | None = None, reason: str = "unavailable"
+    ) -> None:
         super().__init__(message, hint=hint)
         self.retry_after = retry_after
+        self.reason = reason
 
 
 class ModelReplyInvalid(ModelError):
     """The chat model answered with something of no use: no text, or not the structure that was asked for.
 
-    ``tokens``: what it read and wrote for that, as far as its server says.
+    ``said``: its text, where there was one.
     """
 
-    def __init__(self, message: str, *, hint: str = "", tokens: tuple[int, int] = (0, 0)) -> None:
+    def __init__(self, message: str, *, hint: str = "", tokens: tuple[int, int] = (0, 0), said: str = "") -> None:
         super().__init__(message, hint=hint)
         self.tokens = tokens
+        self.said = said
+
+
+class PassageNotSeen(ModelError):
+    """A model was to write about a passage that is not in its prompt, or that did not reach it whole."""

@@ -41,7 +41,7 @@ class ScriptedModel:
             return shape.model_validate_json(reply.text), reply
         except ValidationError as error:
             spent = (reply.prompt_tokens, reply.completion_tokens)
-            raise ModelReplyInvalid("no such structure", tokens=spent) from error
+            raise ModelReplyInvalid("no such structure", tokens=spent, said=reply.text) from error
 
     def count_tokens(self, text: str) -> int:
         return len(text.split())

@@ -129,10 +129,11 @@ def test_no_server_at_all_is_said_after_the_last_try() -> None:
 
 def test_a_reply_that_takes_too_long_is_given_up_at_once() -> None:
     with ChatServer(Turn(delay=60)) as server:
-        with pytest.raises(ModelUnavailable, match=r"did not answer for 0\.2 s"):
+        with pytest.raises(ModelUnavailable, match=r"did not answer for 0\.2 s") as late:
             use(server, complete, config=ChatConfig(timeout=0.2))
         server.wait_for(lambda server: server.requests[0].left)
     assert len(server.requests) == 1
+    assert late.value.reason == "timed-out"
 
 
 def test_a_stream_that_falls_silent_is_given_up_although_the_connection_is_kept_alive() -> None:

@@ -11,8 +11,8 @@ from pydantic import BaseModel, Field
 from llm_engineering.adapters.openai import OpenAIChatModel
 from llm_engineering.adapters.openai_structured import asking_for, faults, read_json, repairing
 from llm_engineering.domain.answers import Message
-from llm_engineering.domain.errors import ModelReplyInvalid
-from tests.doubles.chat_server import ChatServer, Turn, says
+from llm_engineering.domain.errors import ModelReplyInvalid, ModelUnavailable
+from tests.doubles.chat_server import ChatServer, Turn, fails, says
 from tests.unit.adapters.openai_calls import PLAIN, PROMPT, use
 
 
@@ -96,10 +96,21 @@ def test_both_rounds_are_counted() -> None:
 def test_two_mistakes_are_an_error_that_names_the_second() -> None:
     with (
         ChatServer(says("no"), says('{"days": 1}')) as server,
-        pytest.raises(ModelReplyInvalid, match=r"no valid Plan in two tries: query: Field required"),
+        pytest.raises(ModelReplyInvalid, match=r"no valid Plan in two tries: query: Field required") as refused,
     ):
         use(server, plan)
     assert len(server.requests) == 2
+    assert refused.value.said == '{"days": 1}'
+
+
+def test_the_tokens_of_a_first_try_are_not_forgotten_when_the_second_meets_a_closed_door() -> None:
+    with (
+        ChatServer(says("no"), fails(429, retry_after=3600)) as server,
+        pytest.raises(ModelUnavailable) as refused,
+    ):
+        use(server, plan)
+    assert refused.value.reason == "rate-limited"
+    assert min(refused.value.tokens) > 0
 
 
 def test_a_reply_that_was_cut_short_is_no_sign_of_an_ignored_schema() -> None:
