@@ -12,6 +12,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import chain
 
 from llm_engineering.domain.config import SparseConfig
 from llm_engineering.domain.entities import SparseVector
@@ -81,7 +82,11 @@ class Bm25Encoder:
                 word = stemmers.own.stemWord(word)
             return abs(mmh3.hash(word))
 
-        self._term_id = term_id
+        @lru_cache(maxsize=100_000)
+        def term_ids(whole: str) -> tuple[int, ...]:
+            return tuple(term_id(word) for word in _folded(whole) if word not in self._stop_words)
+
+        self._term_ids = term_ids
 
     def encode_passage(self, text: str) -> SparseVector:
         """Saturated and length-normalised term frequencies, by ascending term id; empty for a text without words."""
@@ -100,7 +105,7 @@ class Bm25Encoder:
         return SparseVector(indices=indices, values=[1.0] * len(indices))
 
     def _terms(self, text: str) -> Iterator[int]:
-        return (self._term_id(word) for word in words(text) if word not in self._stop_words)
+        return chain.from_iterable(map(self._term_ids, _wholes(text)))
 
 
 def words(text: str) -> Iterator[str]:
@@ -109,14 +114,20 @@ def words(text: str) -> Iterator[str]:
     ``getUserName``, ``foo_bar``, ``e-mail`` and ``v1.2.3`` give their parts and the whole without its separators
     (those between digits stay), so that each spelling finds the others.
     """
-    text = unicodedata.normalize("NFKC", text.encode("utf-8", "replace").decode("utf-8"))
-    for match in _WORD.finditer(_CLITIC.sub(" ", text)):
-        whole = match.group()
-        parts = [part.casefold() for run in _RUN.findall(whole) for part in _parts(run)]
-        yield from parts
-        joined = _SEPARATOR.sub("", whole).casefold()
-        if parts != [joined] and not _PAIRED.search(whole):
-            yield joined
+    return chain.from_iterable(map(_folded, _wholes(text)))
+
+
+def _wholes(text: str) -> list[str]:
+    """The words and identifiers of a text as they stand there."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text.encode("utf-8", "replace").decode("utf-8"))
+    return _WORD.findall(_CLITIC.sub(" ", text))
+
+
+def _folded(whole: str) -> tuple[str, ...]:
+    parts = [part.casefold() for run in _RUN.findall(whole) for part in _parts(run)]
+    joined = _SEPARATOR.sub("", whole).casefold()
+    return (*parts, joined) if parts != [joined] and not _PAIRED.search(whole) else tuple(parts)
 
 
 def _parts(run: str) -> Iterator[str]:

@@ -2,9 +2,11 @@
 
 import re
 
-_PIECES = re.compile(r"(?P<word>[A-Za-z]+)|(?P<digit>[0-9])|(?P<space>\s+)|(?P<other>.)", re.S)
-_LETTERS = 4
-"""Letters of a long word per token: vocabularies of 30,000 pieces and more need fewer tokens than that."""
+_PIECES = re.compile(r"[A-Za-z]{1,4}|[^\sA-Za-z]")
+"""Four letters of a long word are a token: vocabularies of 30,000 pieces and more need fewer tokens than that."""
+_BLANKS = re.compile(r"\s{4,}")
+_BEYOND_ASCII = re.compile(r"[^\s\x00-\x7f]")
+_BEYOND_PLANE = re.compile(r"[\U00010000-\U0010ffff]")
 
 
 def estimated_tokens(text: str) -> int:
@@ -14,16 +16,8 @@ def estimated_tokens(text: str) -> int:
     line break, and indentation by fours; each other ASCII sign; two for any other character of the basic plane, and four
     (its bytes) beyond it.
     """
-    return sum(_cost(match) for match in _PIECES.finditer(text))
-
-
-def _cost(match: re.Match[str]) -> int:
-    piece = match.group()
-    if match.lastgroup == "word":
-        return -(-len(piece) // _LETTERS)
-    if match.lastgroup == "space":
-        lines = piece.count("\n")
-        return lines + (len(piece) - lines) // 4
-    if piece.isascii():
-        return 1
-    return 2 if ord(piece) < 0x10000 else 4
+    tokens = len(_PIECES.findall(text)) + text.count("\n")
+    tokens += sum((len(run) - run.count("\n")) // 4 for run in _BLANKS.findall(text))
+    if not text.isascii():
+        tokens += len(_BEYOND_ASCII.findall(text)) + 2 * len(_BEYOND_PLANE.findall(text))
+    return tokens
