@@ -64,7 +64,11 @@ class QualityConfig(Configuration):
     max_code_share: float = Field(default=0.8, ge=0, le=1)
     """Share of code lines above which an answer counts as code only (repository documents are exempt)."""
     support: float = Field(default=0.5, ge=0, le=1)
-    """Of a rephrased answer: share of its content words and of its bigrams' words that its passage must hold."""
+    """Of a rephrased answer: share of its content words that its passage must hold."""
+    support_pairs: float = Field(default=0.1, ge=0, le=1)
+    """The same for its pairs of neighbouring content words."""
+    support_cosine: float = Field(default=0.5, ge=-1, le=1)
+    """Cosine to its passage that a rephrased answer must reach, where there is an embedder."""
     near_duplicate: float = Field(default=0.7, gt=0, le=1)
     """Jaccard similarity of 5-word shingles from which two answers are near-duplicates."""
     permutations: int = Field(default=128, ge=16)

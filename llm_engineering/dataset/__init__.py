@@ -1,0 +1,1 @@
+"""Training data out of the warehouse: passages, instructions, gates, splits, and an honest account of them."""

@@ -1,0 +1,87 @@
+"""What a word is to the gates, and the views of a text that follow from it. All of them ignore case, markup and spacing."""
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+
+from llm_engineering.dataset.masking import MASKS
+
+_WORD = re.compile(
+    r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\W_\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]+(?:['’][^\W_]+)*"
+)
+_FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})")
+_INDENTED = re.compile(r"(?: {4,}|\t)\S")
+_LIST_ITEM = re.compile(r"\s*(?:[-*+]|\d{1,3}[.)])\s")
+_NO_PROSE = re.compile(r"`[^`\n]+`|(?:https?://|www\.)\S+")
+_FUNCTION_WORD = re.compile(
+    r"(?:a|about|after|all|also|an|and|any|are|as|at|be|because|been|but|by|can|could|did|do|does|for|from|"
+    r"get|had|has|have|he|her|his|how|i|if|in|into|is|it|its|just|like|may|me|more|most|my|no|not|of|on|"
+    r"one|only|or|other|our|out|over|she|should|so|some|such|than|that|the|their|them|then|there|these|"
+    r"they|this|those|through|to|too|up|us|use|used|using|very|was|we|well|were|what|when|where|which|"
+    r"while|who|why|will|with|would|you|your)"
+)
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in their compared form (NFKC, case-folded); a Chinese or Japanese character is one word."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text).replace("’", "'").casefold())
+
+
+def count_words(text: str) -> int:
+    """How many words a person reads in the text. What was masked is no word."""
+    return len(words(MASKS.sub(" ", text)))
+
+
+def content_words(text: str) -> list[str]:
+    """Words that carry meaning: English function words and single letters are left out, plural and verb endings are cut."""
+    return [
+        _stem(word)
+        for word in words(text)
+        if not _FUNCTION_WORD.fullmatch(word) and (len(word) > 1 or not word.isascii() or word.isdigit())
+    ]
+
+
+def fingerprint(text: str) -> str:
+    """Digest of the words alone: equal for texts that differ in case, punctuation, markup and white space only."""
+    return hashlib.sha256(" ".join(words(text)).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def grams(tokens: Sequence[str], length: int) -> Iterator[tuple[str, ...]]:
+    """Every run of ``length`` words; none if there are fewer."""
+    return zip(*(tokens[offset:] for offset in range(length)), strict=False)
+
+
+def prose(text: str) -> str:
+    """The text without fenced code, inline code, addresses and masks: what a person wrote in a natural language."""
+    lines, fence = [], ""
+    for line in text.splitlines():
+        mark = _FENCE.match(line)
+        if mark and (not fence or mark.group(1).startswith(fence)):
+            fence = "" if fence else mark.group(1)
+        elif not fence:
+            lines.append(line)
+    return MASKS.sub(" ", _NO_PROSE.sub(" ", "\n".join(lines)))
+
+
+def code_share(text: str) -> float:
+    """Share of the lines with text that are code: fenced, or indented by four columns outside a list."""
+    code, lines, fence, in_list = 0, 0, "", False
+    for line in text.splitlines():
+        mark = _FENCE.match(line)
+        if mark and (not fence or (mark.group(1).startswith(fence) and not line[mark.end() :].strip())):
+            fence = "" if fence else mark.group(1)
+            continue
+        if not line.strip():
+            continue
+        in_list = not fence and (bool(_LIST_ITEM.match(line)) or (in_list and line[0] in " \t"))
+        lines += 1
+        code += bool(fence) or (not in_list and bool(_INDENTED.match(line)))
+    return code / lines if lines else 0.0
+
+
+def _stem(word: str) -> str:
+    for ending in ("ing", "ies", "es", "ed", "s", "e"):
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            return word[: -len(ending)]
+    return word
