@@ -61,7 +61,7 @@ def main() -> int:
         bootstrap.open_embedder(settings, config.embedding), settings.twin_home / "benchmarks" / "embeddings.sqlite"
     )
     sparse = bootstrap.open_sparse_encoder(config.sparse)
-    questions = _questions()
+    questions = questions_by_set()
     asked: list[Asked] = []
     for corpus in CORPORA:
         with tempfile.TemporaryDirectory() as folder:
@@ -85,7 +85,8 @@ def main() -> int:
     return _report(asked, numbers.threshold)
 
 
-def _questions() -> dict[str, list[str]]:
+def questions_by_set() -> dict[str, list[str]]:
+    """The questions put to every corpus, by the corpus that they belong to."""
     lines = [json.loads(line) for line in (EXAMPLES / "questions.jsonl").read_text(encoding="utf-8").splitlines()]
     found = {
         "sample": [line["question"] for line in lines if line["slugs"] and "v1" in line["states"]],
