@@ -13,8 +13,8 @@ _CALL_TO_ACTION = re.compile(
     r"|follow (?:me|us) (?:on|at)|connect with me|share this|join (?:my|our|the) (?:\w+ )?(?:community|discord|slack|list)"
     r"|thank(?:s| you) for reading|if you (?:enjoyed|liked) (?:this|the|reading)|leave a comment|see you (?:next|in the next)"
     r"|hit the (?:like|clap)|clap(?:s)? (?:for|button)|give (?:it|this) a (?:clap|like|star)|buy me a coffee"
-    r"|support (?:my|our) work|originally published|all rights reserved|cookie(?:s| policy)|privacy policy|terms of (?:use|service)"
-    r"|read more:?$|(?:next|previous) (?:article|lesson|post)"
+    r"|support (?:my|our) work|originally published|all rights reserved|cookie(?:s| policy)"
+    r"|privacy policy|terms of (?:use|service)|read more:?$|(?:next|previous) (?:article|lesson|post)"
     r")\b"
 )
 _LINK_LINE = re.compile(

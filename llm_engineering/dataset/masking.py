@@ -110,6 +110,7 @@ _NAMED = re.compile(
     | token | passw(?:or)?d | passphrase | pwd )
     (?:[_-]?(?:id|value))? ["'`\]]* \s* (?: [:=] | => | \bis\b ) \s* ["'`]? (?P<value> [^\s"'`,;<>()\[\]{}]{8,} )"""
 )
+_DOTTED_NAME = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 _BEARER = re.compile(r"(?i)\bauthorization\W{1,5}(?:bearer|token|basic)\s+(?P<value>[\w.~+/=-]{16,})")
 _IN_URL = re.compile(r"\b[a-z][a-z0-9+.-]{1,20}://(?P<user>[^\s:/@\[\]]{0,60}):(?P<value>[^\s:/@\[\]]{3,})@(?=[\w\[])")
 _PLACEHOLDER = re.compile(
@@ -138,13 +139,15 @@ _GENERIC_TOP = re.compile(
 _RESERVED_HOST = re.compile(
     r"(?i)(?:^|\.)(?:example\.(?:com|org|net|edu)|[\w-]+\.(?:test|invalid|example|localhost|local))$"
 )
+_LOGIN = re.compile(r"\b(?:ssh|scp|sftp|rsync|mosh|ssh-copy-id)(?: +-{1,2}[\w-]+(?:[ =][\w./~-]+)?)* +$")
 _MACHINE_USER = re.compile(
-    r"(?i)^(?:git|hg|svn|ssh|no-?reply|do-?not-?reply|root|ubuntu|ec2-user|postgres|user(?:name)?|you|your[._-]?\w*)$"
+    r"(?i)^(?:git|hg|svn|ssh|no-?reply|do-?not-?reply|actions|github-actions|\w*bot|root|ubuntu|ec2-user|postgres|user(?:name)?"
+    r"|me|you|your[._-]?\w*)$"
 )
 
 _IBAN = re.compile(r"(?<![\w-])[A-Z]{2}\d{2}(?:[A-Z0-9]{11,30}|(?: [A-Z0-9]{4}){2,7}(?: [A-Z0-9]{1,3})?)(?![\w-])")
 _CARD = re.compile(
-    r"(?<![\w.,+/=#-])(?:\d{13,19}|\d{4}(?P<gap>[ -])\d{4}(?P=gap)\d{4}(?P=gap)\d{4}"
+    r"(?<![\w.,+/=#-])(?:\d{14,16}|\d{4}(?P<gap>[ -])\d{4}(?P=gap)\d{4}(?P=gap)\d{4}"
     r"|\d{4}(?P<short>[ -])\d{6}(?P=short)\d{4,5})(?![\w/-]|[.,]\d)"
 )
 
@@ -158,7 +161,8 @@ def _issued_keys(text: str) -> Spans:
 def _named_secrets(text: str) -> Spans:
     for match in (*_NAMED.finditer(text), *_BEARER.finditer(text)):
         value = match["value"].rstrip(".:!?\\")
-        if len(value) >= 16 and _looks_random(value) and not _PLACEHOLDER.search(value):
+        is_code = text[match.end() : match.end() + 1] in {"(", "["} or _DOTTED_NAME.fullmatch(value)
+        if len(value) >= 16 and not is_code and _looks_random(value) and not _PLACEHOLDER.search(value):
             yield match.start("value"), match.start("value") + len(value)
 
 
@@ -179,7 +183,8 @@ def _passwords(text: str) -> Spans:
 
 def _e_mails(text: str) -> Spans:
     for match in (*_E_MAIL.finditer(text), *_MAIL_LINK.finditer(text)):
-        if _is_mail_host(match["host"], match["top"]) and not _MACHINE_USER.match(match["user"]):
+        is_login = _LOGIN.search(text[max(0, match.start() - 60) : match.start()])
+        if _is_mail_host(match["host"], match["top"]) and not is_login and not _MACHINE_USER.match(match["user"]):
             yield match.span()
     yield from (
         match.span() for match in _SPELT_E_MAIL.finditer(text) if _is_top(re.split(r"\W+", match[0].rstrip(")]}>"))[-1])

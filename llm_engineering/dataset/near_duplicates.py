@@ -5,7 +5,9 @@ Rajaraman and Ullman, *Mining of Massive Datasets*, chapter 3, for the banding. 
 false pair, so the banding is set to propose generously; what it may miss is a pair close to the threshold.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from typing import NamedTuple
 
 import mmh3
@@ -62,15 +64,28 @@ def near_duplicate_groups(
             parent[position] = position = parent[parent[position]]
         return position
 
+    def join(one: int, other: int) -> None:
+        first, second = sorted((root(one), root(other)))
+        parent[second] = first
+
+    same: dict[bytes, int] = {}
     for position in range(len(texts)):
-        for match in index.similar(position, unless=lambda other, own=position: root(other) == root(own)):  # type: ignore[misc]
-            first, second = sorted((root(match.like), root(position)))
-            parent[second] = first
+        own = index.shingles(position)
+        copy_of = same.setdefault(hashlib.sha256(own.tobytes()).digest(), position)
+        if copy_of != position and len(own):
+            join(position, copy_of)
+            continue
+        for match in index.similar(position, unless=partial(_joined, root, position)):
+            join(position, match.like)
         index.add(position)
     groups: dict[int, list[int]] = {}
     for position in range(len(texts)):
         groups.setdefault(root(position), []).append(position)
     return [tuple(members) for _, members in sorted(groups.items()) if len(members) > 1]
+
+
+def _joined(root: Callable[[int], int], one: int, other: int) -> bool:
+    return root(one) == root(other)
 
 
 def shingles(text: str) -> Shingles:
@@ -90,6 +105,13 @@ def jaccard(first: Shingles, second: Shingles) -> float:
     return common / (union - common) if union else 0.0
 
 
+@cache
+def _bands(threshold: float, permutations: int) -> tuple[int, int]:
+    """Bands and rows of a band; working them out takes longer than comparing a hundred texts."""
+    index = MinHashLSH(threshold=threshold * _CANDIDATES_FROM, num_perm=permutations, weights=(0.2, 0.8))
+    return index.b, index.r
+
+
 class _Candidates:
     """The texts added so far, and which of them a text is like."""
 
@@ -97,44 +119,40 @@ class _Candidates:
         self._texts = texts
         self._threshold = threshold
         self._sketch = MinHash(num_perm=permutations, seed=1, hashfunc=int)
-        self._index = MinHashLSH(
-            threshold=threshold * _CANDIDATES_FROM, num_perm=permutations, weights=(0.2, 0.8), hashfunc=_short
-        )
-        self._shingles: dict[int, Shingles] = {}
+        self._index = MinHashLSH(num_perm=permutations, params=_bands(threshold, permutations))
+        self._latest = (-1, self._sketch)
+        self._recent: dict[int, Shingles] = {}
 
     def similar(self, position: int, *, unless: Callable[[int], bool] = lambda _: False) -> Iterator[Alike]:
         """Added texts that reach the threshold; those that ``unless`` names are passed over unread."""
-        own = self._of(position)
+        own = self.shingles(position)
         if not len(own):
             return
-        for other in sorted(self._index.query(self._sketched(own))):
+        for other in sorted(self._index.query(self._sketched(position, own))):
             if not unless(other):
-                similarity = jaccard(own, self._of(other))
+                similarity = jaccard(own, self.shingles(other))
                 if similarity >= self._threshold:
                     yield Alike(position, other, similarity)
 
     def add(self, position: int) -> None:
         """Make the text one that later ones are compared with."""
-        own = self._of(position)
+        own = self.shingles(position)
         if len(own):
-            self._index.insert(position, self._sketched(own), check_duplication=False)
+            self._index.insert(position, self._sketched(position, own), check_duplication=False)
 
-    def _of(self, position: int) -> Shingles:
+    def shingles(self, position: int) -> Shingles:
         """A text's shingles: the latest are kept, others are made again, so that memory does not follow the texts' length."""
-        found = self._shingles.pop(position, None)
+        found = self._recent.pop(position, None)
         if found is None:
             found = shingles(self._texts[position])
-            if len(self._shingles) >= _KEPT_IN_MEMORY:
-                del self._shingles[next(iter(self._shingles))]
-        self._shingles[position] = found
+            if len(self._recent) >= _KEPT_IN_MEMORY:
+                del self._recent[next(iter(self._recent))]
+        self._recent[position] = found
         return found
 
-    def _sketched(self, own: Shingles) -> MinHash:
-        sketch = self._sketch.copy()
-        sketch.update_batch((own & np.uint64(0xFFFFFFFF)).tolist())
-        return sketch
-
-
-def _short(band: bytes) -> bytes:
-    """A band's key in eight bytes: that two bands share one by chance costs one comparison."""
-    return mmh3.hash64(band, signed=True)[0].to_bytes(8, "little", signed=True)
+    def _sketched(self, position: int, own: Shingles) -> MinHash:
+        if self._latest[0] != position:
+            sketch = self._sketch.copy()
+            sketch.update_batch((own & np.uint64(0xFFFFFFFF)).tolist())
+            self._latest = (position, sketch)
+        return self._latest[1]

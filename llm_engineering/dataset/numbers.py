@@ -55,7 +55,8 @@ def phone_numbers(text: str) -> Iterator[tuple[int, int]]:
     """Spans of numbers that a country has given out: with ``+`` anywhere, otherwise in North American form or after a cue."""
     if _INTERNATIONAL.search(text):
         for found in PhoneNumberMatcher(text, None, leniency=Leniency.VALID):
-            yield found.start, found.end
+            unopened = found.raw_string.startswith("(") and found.raw_string.count("(") > found.raw_string.count(")")
+            yield found.start + unopened, found.end
     for match in _NATIONAL.finditer(text):
         if _is_given_out(match[0], "US"):
             yield match.span()
