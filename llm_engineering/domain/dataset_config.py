@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from llm_engineering.domain.config import CleanConfig, Configuration, EmbeddingConfig, Sampling
+from llm_engineering.domain.entities import fold
 from llm_engineering.domain.samples import InstructionStyle, PairSource
 
 
@@ -47,9 +48,16 @@ class TeacherConfig(Configuration):
     prompt_price: float = Field(default=0.0, ge=0)
     completion_price: float = Field(default=0.0, ge=0)
     budget: float | None = Field(default=None, ge=0)
-    """In the currency of the prices; the run stops cleanly before a call that would exceed it."""
+    """In the currency of the prices, for one run, which stops cleanly before a call that would exceed it."""
     max_calls: int | None = Field(default=None, ge=1)
+    """Of one run; a call that takes a repair round counts once."""
     sampling: Sampling = Sampling(temperature=0.7, max_tokens=800)
+
+    @model_validator(mode="after")
+    def _a_budget_needs_prices(self) -> "TeacherConfig":
+        if self.budget is not None and not (self.prompt_price or self.completion_price):
+            raise ValueError("a budget without prompt_price and completion_price would never be reached")
+        return self
 
 
 class QualityConfig(Configuration):
@@ -67,7 +75,7 @@ class QualityConfig(Configuration):
     """Of a rephrased answer: share of its content words that its passage must hold."""
     support_pairs: float = Field(default=0.1, ge=0, le=1)
     """The same for its pairs of neighbouring content words."""
-    support_cosine: float = Field(default=0.5, ge=-1, le=1)
+    support_cosine: float = Field(default=0.3, ge=-1, le=1)
     """Cosine to its passage that a rephrased answer must reach, where there is an embedder."""
     near_duplicate: float = Field(default=0.7, gt=0, le=1)
     """Jaccard similarity of 5-word shingles from which two answers are near-duplicates."""
@@ -123,3 +131,7 @@ class DatasetConfig(Configuration):
     embedding: EmbeddingConfig = EmbeddingConfig()
     hub_repository: str | None = None
     """``owner/name`` on the Hugging Face Hub to push to; ``None``: no push."""
+
+    def terms_of(self, author: str) -> AuthorTerms:
+        """What the author of that name agreed to; names are compared folded."""
+        return next((terms for name, terms in self.terms.items() if fold(name) == fold(author)), AuthorTerms())

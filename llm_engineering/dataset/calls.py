@@ -1,0 +1,326 @@
+"""Asking a model many things at once: nothing asked twice, nothing past the budget, nothing lost when the run is killed.
+
+Each request has a key. A reply is in the warehouse's journal before anybody builds on it, so the same request is answered
+from there for ever after: a second run is free, and a killed one goes on with those calls that had not come back.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar, cast
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from llm_engineering.dataset.budget import Budget, Cost, price
+from llm_engineering.dataset.checks import model_refusal
+from llm_engineering.domain.answers import Prompt, Reply
+from llm_engineering.domain.config import Sampling
+from llm_engineering.domain.dataset_config import TeacherConfig
+from llm_engineering.domain.errors import ModelReplyInvalid, ModelUnavailable
+from llm_engineering.domain.ports import ChatModel, Warehouse
+from llm_engineering.domain.samples import JournalEntry, request_key
+
+_PER_MESSAGE = 16
+"""Tokens that a chat template may add to each message."""
+_REPAIR_WORDS = 250
+"""Tokens that tell a model the shape, and what was wrong with its first reply."""
+_SEVERAL = 2
+"""Failures in a row, in units of the concurrency, after which a model counts as gone."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Shape = TypeVar("Shape", bound=BaseModel)
+Progress = Callable[[int, int, str], None]
+"""Called with how many are done, of how many, and a line about rate, refusals and cost."""
+
+
+class NoReply(StrEnum):
+    """Why a request has no reply that can be used."""
+
+    MALFORMED_REPLY = "malformed-reply"
+    """Not the structure that was asked for, in two tries."""
+    EMPTY_REPLY = "empty-reply"
+    """Nothing, or an empty list or object."""
+    MODEL_REFUSAL = "model-refusal"
+    TIMED_OUT = "timed-out"
+    RATE_LIMITED = "rate-limited"
+    UNAVAILABLE = "unavailable"
+    BUDGET = "budget"
+    """Not asked: the budget or the number of calls was used up."""
+    SOURCE_GONE = "source-gone"
+    """The document was withdrawn meanwhile; the reply was thrown away."""
+
+
+class Plain(BaseModel):
+    """A reply in free text."""
+
+    model_config = ConfigDict(frozen=True)
+
+    text: str
+    finish_reason: str = "stop"
+
+
+@dataclass(frozen=True)
+class Request(Generic[Shape]):
+    """What is asked. ``shape`` :class:`Plain` asks for free text."""
+
+    purpose: str
+    prompt: Prompt
+    shape: type[Shape]
+    sampling: Sampling
+    document_ids: tuple[str, ...]
+
+    def key(self, model: str) -> str:
+        """The same model, words, sampling and shape have the same key."""
+        messages = [(message.role, message.content) for message in self.prompt.messages]
+        shape = self.shape.model_json_schema()
+        return request_key(model, messages, self.sampling.model_dump(mode="json"), self.shape.__name__, shape)
+
+    def most_tokens(self, count: Callable[[str], int]) -> tuple[int, int]:
+        """The most that the request can read and write, its repair round included."""
+        once, written = self.tokens(count), self.sampling.max_tokens
+        if self.shape is Plain:
+            return once, written
+        return 2 * once + written + _REPAIR_WORDS, 2 * written
+
+    def tokens(self, count: Callable[[str], int]) -> int:
+        """What the model reads of it, over-estimated."""
+        told = 0 if self.shape is Plain else count(json.dumps(self.shape.model_json_schema())) + _REPAIR_WORDS // 5
+        return told + sum(count(message.content) + _PER_MESSAGE for message in self.prompt.messages)
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Why there is no reply."""
+
+    reason: NoReply
+    detail: str = ""
+
+
+class Calls:
+    """Asks one model, at most ``config.concurrency`` requests at a time. Use as an asynchronous context manager.
+
+    A reply that is of no use is kept in the journal like a good one; what met a closed door (no connection, no answer in
+    time, too many requests) is not, and is asked again by the next run. When a model fails many times in a row, the rest is
+    not asked (``cost.stopped``), and the failure is raised if it never answered at all.
+    """
+
+    def __init__(self, model: ChatModel, warehouse: Warehouse, config: TeacherConfig) -> None:
+        self._model, self._config = model, config
+        self._warehouse = warehouse
+        self._scribe = _Scribe(warehouse)
+        self._slots = asyncio.Semaphore(config.concurrency)
+        self._budget = Budget(config)
+        self._under_way: dict[str, asyncio.Future[Any]] = {}
+        self._failures = 0
+        self._stopped: Missing | None = None
+        self.cost = Cost()
+
+    async def __aenter__(self) -> Self:
+        """Nothing is opened before the first question."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for what is being written down."""
+        await self._scribe.finish()  # replies that were paid for are kept, however the run ends
+
+    @property
+    def workers(self) -> int:
+        """How many may wait for :meth:`ask` at once so that the model is never idle while a reply is written down."""
+        return 2 * self._config.concurrency + 2
+
+    async def ask(self, request: Request[Shape]) -> Shape | Missing:
+        """The reply, from the journal or from the model; what is asked twice at once is sent once."""
+        key = request.key(self._model.name)
+        if (other := self._under_way.get(key)) is not None:
+            return cast(Shape | Missing, await asyncio.shield(other))  # the key holds the shape
+        mine = self._under_way[key] = asyncio.get_running_loop().create_future()
+        try:
+            answer = await self._answer(request, key)
+        except BaseException:
+            mine.cancel()
+            raise
+        finally:
+            del self._under_way[key]
+        mine.set_result(answer)
+        return answer
+
+    async def _answer(self, request: Request[Shape], key: str) -> Shape | Missing:
+        kept = (await asyncio.to_thread(self._warehouse.journal, [key])).get(key)
+        if kept is not None:
+            self._count(replayed=1)
+            return _read(kept, request.shape)
+        entry = None
+        async with self._slots:
+            if self._stopped is None:
+                entry = await self._send(request, key)
+        if entry is None:
+            return self._stopped or Missing(NoReply.UNAVAILABLE)
+        if isinstance(entry, Missing):
+            return entry
+        if not await self._scribe.write(entry):
+            return Missing(NoReply.SOURCE_GONE)
+        return _read(entry, request.shape)
+
+    async def _send(self, request: Request[Shape], key: str) -> JournalEntry | Missing | None:
+        """What is to be kept of one call; ``None`` if it may not begin."""
+        most = request.most_tokens(self._model.count_tokens)
+        if not await self._budget.reserve(price(most, self._config)):
+            self._stop(Missing(NoReply.BUDGET))
+            return None
+        tokens = (0, 0)
+        reply, error = "", ""
+        try:
+            reply, tokens = await self._spoken(request)
+        except ModelReplyInvalid as invalid:
+            reply, error, tokens = invalid.said, invalid.message, invalid.tokens
+            if not reply and not any(tokens):  # a web page, a wrong address: no model has spoken
+                return self._failed(ModelUnavailable(invalid.message, hint=invalid.hint))
+        except ModelUnavailable as failure:
+            tokens = most if failure.reason == NoReply.TIMED_OUT else failure.tokens  # it may have been paid for
+            return self._failed(failure)
+        finally:
+            self._count(calls=1, prompt_tokens=tokens[0], completion_tokens=tokens[1])
+            await self._budget.settle(price(most, self._config), price(tokens, self._config))
+        self._failures = 0
+        return JournalEntry(
+            key=key,
+            purpose=request.purpose,
+            model=self._model.name,
+            reply=reply,
+            error=error,
+            prompt_tokens=tokens[0],
+            completion_tokens=tokens[1],
+            document_ids=request.document_ids,
+        )
+
+    async def _spoken(self, request: Request[Shape]) -> tuple[str, tuple[int, int]]:
+        """The reply as JSON of the shape, and its tokens: the server's own, or an over-estimate where it gives none."""
+        value: BaseModel
+        if request.shape is Plain:
+            reply = await self._model.complete(request.prompt, sampling=request.sampling)
+            value = Plain(text=reply.text, finish_reason=reply.finish_reason)
+        else:
+            value, reply = await self._model.structured(request.prompt, shape=request.shape, sampling=request.sampling)
+        return value.model_dump_json(), self._tokens(request, reply)
+
+    def _tokens(self, request: Request[Shape], reply: Reply) -> tuple[int, int]:
+        count = self._model.count_tokens
+        return (reply.prompt_tokens or request.tokens(count), reply.completion_tokens or count(reply.text))
+
+    def _failed(self, failure: ModelUnavailable) -> Missing:
+        self._failures += 1
+        missing = Missing(NoReply(failure.reason), failure.message)
+        if self._failures >= _SEVERAL * self._config.concurrency + 1:
+            if self.cost.calls - self._failures + 1 <= 0 and not self.cost.replayed:
+                raise failure
+            self._stop(missing)
+        return missing
+
+    def _stop(self, missing: Missing) -> None:
+        self._stopped = self._stopped or missing
+        self.cost = self.cost.model_copy(update={"stopped": self._stopped.reason.value})
+
+    def _count(self, **more: int) -> None:
+        tokens = (more.get("prompt_tokens", 0), more.get("completion_tokens", 0))
+        self.cost += Cost(money=price(tokens, self._config), **more)
+
+
+class Told:
+    """Tells a progress display how far a run has come, how fast, and what it cost."""
+
+    def __init__(self, calls: Calls, total: int, progress: Progress | None) -> None:
+        self._calls, self._total, self._progress = calls, total, progress
+        self._done = self._refused = 0
+        self._began = time.monotonic()
+
+    def __call__(self, *, refused: bool) -> None:
+        """One more is done."""
+        self._done += 1
+        self._refused += refused
+        if self._progress is not None:
+            cost = self._calls.cost
+            rate = self._done / max(time.monotonic() - self._began, 1e-3)
+            line = f"{rate:.1f}/s, {self._refused} refused, {cost.calls} calls, {cost.money:.4f} spent"
+            self._progress(self._done, self._total, line)
+
+
+async def for_each(items: Sequence[Item], work: Callable[[Item], Awaitable[Result]], *, workers: int) -> list[Result]:
+    """The results in the order of the items; the first error ends all.
+
+    Each worker takes the next item as soon as it is done with one: nobody waits for a batch to end.
+    """
+    results: dict[int, Result] = {}
+    rest = iter(enumerate(items))
+
+    async def worker() -> None:
+        for index, item in rest:
+            results[index] = await work(item)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(workers, len(items))):
+                group.create_task(worker())
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [results[index] for index in range(len(items))]
+
+
+class _Scribe:
+    """Writes to the journal: what has gathered while one transaction is made to last goes into the next."""
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        self._warehouse = warehouse
+        self._waiting: list[tuple[JournalEntry, asyncio.Future[bool]]] = []
+        self._writing: asyncio.Task[None] | None = None
+
+    async def write(self, entry: JournalEntry) -> bool:
+        """Durable on return; false if it may not be kept."""
+        kept: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.append((entry, kept))
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write())
+        return await kept
+
+    async def finish(self) -> None:
+        """Return when nothing waits any more."""
+        if self._writing is not None:
+            await self._writing
+
+    async def _write(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            try:
+                refused = await asyncio.to_thread(self._warehouse.save_journal, [entry for entry, _ in batch])
+            except Exception as error:  # noqa: BLE001  # each writer gets it
+                for _, kept in batch:
+                    if not kept.done():
+                        kept.set_exception(error)
+                continue
+            for entry, kept in batch:
+                if not kept.done():
+                    kept.set_result(entry.key not in refused)
+
+
+def _read(entry: JournalEntry, shape: type[Shape]) -> Shape | Missing:
+    if entry.error:
+        return _useless(entry)
+    try:
+        return shape.model_validate_json(entry.reply)
+    except ValidationError:  # an imported journal may hold anything
+        return Missing(NoReply.MALFORMED_REPLY, "the journal holds no such reply")
+
+
+def _useless(entry: JournalEntry) -> Missing:
+    said = entry.reply.strip().strip("`").removeprefix("json").strip()
+    if not any(character.isalnum() for character in said) or said == "null":
+        return Missing(NoReply.EMPTY_REPLY, entry.error)
+    if "{" not in said and model_refusal(said):
+        return Missing(NoReply.MODEL_REFUSAL, entry.error)
+    return Missing(NoReply.MALFORMED_REPLY, entry.error)

@@ -1,0 +1,336 @@
+"""A teacher model reads passages of the author's and writes the instructions that they answer (back-translation).
+
+The answer stays the author's passage, verbatim. A marked minority of samples is rephrased: the teacher writes question and
+answer, which the gates then hold against the passage. Passages that the teacher fails on are refused one by one, with a
+reason; what the rules made of them (:mod:`llm_engineering.dataset.instruct`) stands.
+"""
+
+import asyncio
+import hashlib
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from llm_engineering.dataset.budget import Cost, price
+from llm_engineering.dataset.calls import Calls, Missing, NoReply, Progress, Request, Told, for_each
+from llm_engineering.dataset.checks import languages_differ, model_refusal
+from llm_engineering.dataset.words import grams, words
+from llm_engineering.domain.answers import Prompt
+from llm_engineering.domain.chat import TAUGHT, holds, rephrasing_prompt, teaching_prompt
+from llm_engineering.domain.dataset_config import InstructConfig, TeacherConfig
+from llm_engineering.domain.errors import PassageNotSeen
+from llm_engineering.domain.ports import ChatModel, Warehouse
+from llm_engineering.domain.samples import AuthorPassage, InstructionStyle, Origin, Refusal, Sample
+
+_VERSION = 1
+"""Of the templates: part of the purpose under which the journal keeps a call."""
+_LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
+_MARK = 6
+_UNDECIDED = 3
+"""Samples of a template without a reply of use after which others no longer wait for its proof."""
+_ECHO = 10
+"""Words of the prompt in a row that no instruction of a person holds."""
+_LIKELY_REPLY = 120
+"""Tokens of an ordinary reply, for the estimate of a run's cost."""
+_PAGE = 500
+
+
+class NotTaught(StrEnum):
+    """Why a reply of the teacher became no sample, beside what :class:`NoReply` names."""
+
+    OTHER_LANGUAGE = "other-language"
+    MODEL_REFUSAL = "model-refusal"
+    PROMPT_ECHO = "prompt-echo"
+    """The reply repeats what the teacher was told."""
+    PASSAGE_NOT_SEEN = "passage-not-seen"
+    """The marks around the passage did not come back."""
+
+
+class Taught(BaseModel):
+    """Everything that came of a run: each lesson is a sample or a refusal."""
+
+    model_config = ConfigDict(frozen=True)
+
+    samples: tuple[Sample, ...]
+    refusals: tuple[Refusal, ...]
+    cost: Cost
+
+
+class Estimate(BaseModel):
+    """What a run would ask and cost, found without a call."""
+
+    model_config = ConfigDict(frozen=True)
+
+    prompts: int
+    """Calls to be made."""
+    replayed: int
+    """Requests that the journal answers."""
+    prompt_tokens: int
+    completion_tokens: int
+    likely: float
+    """Money for one round each, with replies of ordinary length; token counts are over-estimates."""
+    most: float
+    """Money if every reply took all of ``max_tokens`` and a repair round."""
+    examples: dict[str, str] = Field(default_factory=dict)
+    """By template, the first prompt as it would be sent."""
+
+
+class Instruction(BaseModel):
+    """What a teacher replies to a passage."""
+
+    model_config = ConfigDict(frozen=True)
+
+    instruction: str = Field(min_length=1)
+    opening_mark: str
+    closing_mark: str
+
+
+class Rephrased(Instruction):
+    """A teacher's question about a passage (the instruction), and its answer."""
+
+    answer: str = Field(min_length=1)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One thing to ask a teacher: an instruction of a style for a passage, or with ``None`` question and answer about it."""
+
+    passage: AuthorPassage
+    style: InstructionStyle | None
+
+    @property
+    def template(self) -> str:
+        """Name of the prompt's wording."""
+        return f"{self.style.value if self.style else 'rephrase'}-v{_VERSION}"
+
+    @property
+    def marks(self) -> tuple[str, str]:
+        """Two words that nobody guesses who has not read the prompt; always the same for the same lesson."""
+        digest = hashlib.sha256(f"{self.template}\0{self.passage.key}".encode()).digest()
+        word = "".join(_LETTERS[byte % len(_LETTERS)] for byte in digest[: 2 * _MARK])
+        return word[:_MARK], word[_MARK:]
+
+    def prompt(self) -> Prompt:
+        """What the teacher is sent."""
+        if self.style is None:
+            return rephrasing_prompt(self.passage, marks=self.marks)
+        return teaching_prompt(self.passage, style=self.style, marks=self.marks)
+
+
+def lessons_for(passages: Sequence[AuthorPassage], by_rules: Iterable[Sample], config: InstructConfig) -> list[Lesson]:
+    """A lesson for each sample by rules whose style a teacher can write better, and rephrasings up to their share.
+
+    Which passages are rephrased follows from a hash of each, so a new document changes little.
+    """
+    samples = list(by_rules)
+    places = {_place(passage): passage for passage in passages}
+    taught = [
+        Lesson(places[place], sample.style)
+        for sample in samples
+        if sample.style in TAUGHT and (place := _place(sample)) in places
+    ]
+    share = config.rephrased_share
+    count = math.floor(len(samples) * share / (1 - share))
+    ranked = sorted(passages, key=lambda passage: hashlib.sha256(passage.key.encode()).digest())
+    return taught + [Lesson(passage, None) for passage in ranked[:count]]
+
+
+def taken_over(by_rules: Sequence[Sample], taught: Taught) -> list[Sample]:
+    """The samples by rules, each replaced by the teacher's for its passage and style where there is one; then the rephrased."""
+    better = {(*_place(sample), sample.style): sample for sample in taught.samples if sample.origin is Origin.AUTHOR}
+    kept = [better.pop((*_place(sample), sample.style), sample) for sample in by_rules]
+    return kept + [sample for sample in taught.samples if sample.origin is Origin.REPHRASED]
+
+
+async def teach(
+    lessons: Sequence[Lesson],
+    *,
+    model: ChatModel,
+    warehouse: Warehouse,
+    config: TeacherConfig,
+    progress: Progress | None = None,
+) -> Taught:
+    """Have the lessons taught: one sample or one refusal for each, in their order.
+
+    The first sample of each template is its canary: nobody else is asked with that wording before the teacher has returned
+    the marks that stand around the passage. Raises :class:`PassageNotSeen` if it returns others, and before any call if a
+    prompt does not hold its passage. Raises :class:`ModelUnavailable` if the teacher never answers at all.
+    """
+    async with Calls(model, warehouse, config) as calls:
+        told = Told(calls, len(lessons), progress)
+        proofs: dict[str, _Proof] = defaultdict(_Proof)
+
+        async def work(lesson: Lesson) -> Sample | Refusal:
+            proof = proofs[lesson.template]
+            async with proof.turn if not proof.open else nullcontext():
+                first = not proof.open
+                outcome = await ask(lesson, proof) if first else None
+            outcome = outcome or await ask(lesson, proof)
+            told(refused=isinstance(outcome, Refusal))
+            return outcome
+
+        async def ask(lesson: Lesson, proof: _Proof) -> Sample | Refusal:
+            return _outcome(lesson, await calls.ask(_request(lesson, config)), proof, model.name)
+
+        outcomes = await for_each(lessons, work, workers=calls.workers)
+    return Taught(
+        samples=tuple(outcome for outcome in outcomes if isinstance(outcome, Sample)),
+        refusals=tuple(outcome for outcome in outcomes if isinstance(outcome, Refusal)),
+        cost=calls.cost,
+    )
+
+
+def estimate(lessons: Sequence[Lesson], *, model: ChatModel, warehouse: Warehouse, config: TeacherConfig) -> Estimate:
+    """Count prompts, tokens and money of a run, less what the journal already holds. Nothing is sent."""
+    asked: list[Request[Instruction]] = []
+    replayed = 0
+    for start in range(0, len(lessons), _PAGE):
+        requests = {
+            request.key(model.name): request
+            for request in (_request(each, config) for each in lessons[start : start + _PAGE])
+        }
+        known = warehouse.journal(list(requests))
+        replayed += len(known)
+        asked += [request for key, request in requests.items() if key not in known]
+    prompt_tokens = sum(request.tokens(model.count_tokens) for request in asked)
+    completion_tokens = min(_LIKELY_REPLY, config.sampling.max_tokens) * len(asked)
+    examples: dict[str, str] = {}
+    for request in asked:
+        examples.setdefault(request.purpose, "\n\n".join(message.content for message in request.prompt.messages))
+    return Estimate(
+        prompts=len(asked),
+        replayed=replayed,
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+        likely=price((prompt_tokens, completion_tokens), config),
+        most=sum(price(request.most_tokens(model.count_tokens), config) for request in asked),
+        examples=examples,
+    )
+
+
+@dataclass
+class _Proof:
+    """Whether a template's passages reach the teacher. Until that is known, one sample at a time is asked with it."""
+
+    given: bool = False
+    undecided: int = 0
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def open(self) -> bool:
+        """Whether others need not wait for it any more."""
+        return self.given or self.undecided >= _UNDECIDED
+
+
+def _request(lesson: Lesson, config: TeacherConfig) -> Request[Instruction]:
+    """The request of a lesson; raises :class:`PassageNotSeen` if its prompt does not hold the passage, whole."""
+    prompt = lesson.prompt()
+    if not holds(prompt, lesson.passage.text):
+        raise PassageNotSeen(
+            f"The prompt {lesson.template} for a passage of {lesson.passage.provenance.url} does not hold the passage",
+            hint="Correct its wording in domain/chat.py.",
+        )
+    documents = (lesson.passage.provenance.document_id,)
+    if lesson.style is None:
+        return Request(lesson.template, prompt, Rephrased, config.sampling, documents)
+    return Request(lesson.template, prompt, Instruction, config.sampling, documents)
+
+
+def _outcome(lesson: Lesson, reply: Instruction | Missing, proof: _Proof, teacher: str) -> Sample | Refusal:
+    if isinstance(reply, Missing):
+        proof.undecided += 1
+        return _refused(lesson, reply.reason, reply.detail)
+    if not _is_seen(lesson, reply):
+        if not proof.given:
+            raise PassageNotSeen(_not_seen(lesson, reply, teacher), hint=_NOT_SEEN_HINT)
+        return _refused(
+            lesson, NotTaught.PASSAGE_NOT_SEEN, f"returned {reply.opening_mark!r} and {reply.closing_mark!r}"
+        )
+    proof.given = True
+    instruction, answer = _tidy(reply.instruction), reply.answer.strip() if isinstance(reply, Rephrased) else None
+    for check in (_declined, _echoed, _in_other_language):
+        if found := check(lesson, instruction, answer):
+            return _refused(lesson, *found)
+    return Sample.of(
+        lesson.passage, instruction, style=lesson.style or InstructionStyle.ASK, written_by=teacher, answer=answer
+    )
+
+
+_NOT_SEEN_HINT = (
+    "The server may cut long prompts: raise its context window (num_ctx, --max-model-len), lower passages.max_words, or take "
+    "a model that can repeat two words."
+)
+
+
+def _not_seen(lesson: Lesson, reply: Instruction, teacher: str) -> str:
+    (opening, closing), where = lesson.marks, lesson.passage.provenance
+    lost = [
+        name
+        for name, mark, returned in (("beginning", opening, reply.opening_mark), ("end", closing, reply.closing_mark))
+        if mark not in returned.upper()
+    ]
+    return (
+        f"{teacher!r} was sent a passage of {where.url} with the prompt {lesson.template} and has not seen its "
+        f"{' and '.join(lost)}: nothing more is asked"
+    )
+
+
+def _is_seen(lesson: Lesson, reply: Instruction) -> bool:
+    opening, closing = lesson.marks
+    return opening in reply.opening_mark.upper() and closing in reply.closing_mark.upper()
+
+
+def _declined(lesson: Lesson, instruction: str, answer: str | None) -> tuple[NotTaught, str] | None:
+    found = model_refusal(instruction) or (model_refusal(answer) if answer is not None else None)
+    return (NotTaught.MODEL_REFUSAL, found) if found else None
+
+
+def _echoed(lesson: Lesson, instruction: str, answer: str | None) -> tuple[NotTaught, str] | None:
+    told = set(grams(words(lesson.prompt().messages[0].content), _ECHO))
+    for text in (instruction, answer or ""):
+        if any(mark in text.upper() for mark in lesson.marks):
+            return NotTaught.PROMPT_ECHO, "holds a mark of the prompt"
+        if shared := next((run for run in grams(words(text), _ECHO) if run in told), None):
+            return NotTaught.PROMPT_ECHO, " ".join(shared)
+    return None
+
+
+def _in_other_language(lesson: Lesson, instruction: str, answer: str | None) -> tuple[NotTaught, str] | None:
+    found = languages_differ(instruction, lesson.passage.text)
+    found = found or (languages_differ(answer, lesson.passage.text) if answer is not None else None)
+    return (NotTaught.OTHER_LANGUAGE, found) if found else None
+
+
+def _refused(lesson: Lesson, reason: NoReply | NotTaught, detail: str) -> Refusal:
+    return Refusal(
+        reason=reason.value,
+        subject=lesson.passage.key,
+        document_id=lesson.passage.provenance.document_id,
+        detail=f"{lesson.template}: {detail}" if detail else lesson.template,
+    )
+
+
+def _tidy(text: str) -> str:
+    """Without the quotation marks that models put around what they were asked for."""
+    text = text.strip()
+    for opening, closing in (('"', '"'), ("“", "”")):
+        inner = text[1:-1]
+        if (
+            len(text) > 2
+            and text[0] == opening
+            and text[-1] == closing
+            and opening not in inner
+            and closing not in inner
+        ):
+            return inner.strip()
+    return text
+
+
+def _place(item: AuthorPassage | Sample) -> tuple[str, int, int]:
+    where = item.provenance
+    return where.document_id, where.start, where.end
