@@ -3,6 +3,7 @@
 Which engine is used follows from an address: a path is embedded, a URL is a server.
 """
 
+import itertools
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
@@ -13,6 +14,7 @@ from llm_engineering import telemetry
 from llm_engineering.domain.config import (
     AnswerConfig,
     ChatConfig,
+    CleanConfig,
     CrawlConfig,
     EmbeddingConfig,
     FeatureConfig,
@@ -33,6 +35,7 @@ from llm_engineering.domain.ports import (
 )
 
 if TYPE_CHECKING:
+    from llm_engineering.dataset.pieces import ReadPieces
     from llm_engineering.rag.twin import Twin
     from llm_engineering.settings import Settings
 
@@ -304,5 +307,50 @@ def reader_for(config: FeatureConfig) -> Callable[[DocumentState], str]:
             return ""
         text = state.revision.text
         return reading_text(text, reading_spans(text, format=state.revision.format, config=config.clean))
+
+    return read
+
+
+def pieces_for(clean: CleanConfig) -> "ReadPieces":
+    """The blocks of a document without the page's furniture, as the dataset stage reads them."""
+    from llm_engineering.dataset.pieces import Piece, PieceKind
+    from llm_engineering.features.clean import reading_spans
+    from llm_engineering.features.normalise import normalise
+    from llm_engineering.features.structure import blocks
+
+    def read(state: DocumentState) -> list[Piece]:
+        if state.revision is None:
+            return []
+        text, format = state.revision.text, state.revision.format
+        structure = blocks(text, format=format)
+        view = normalise(text, format=format, structure=structure)
+        pieces: list[Piece] = []
+        spans = iter(reading_spans(text, format=format, config=clean, structure=structure, view=view))
+        span = next(spans, None)
+        reached = 0
+        for block in structure:
+            while span is not None and span.end <= block.start:
+                reached, span = span.end, next(spans, None)
+            position = block.start
+            while span is not None and span.start < block.end:
+                start, end = max(span.start, position), min(span.end, block.end)
+                lines = text[start:end].splitlines(keepends=True)
+                blank = sum(len(line) for line in itertools.takewhile(lambda line: not line.strip(), lines))
+                inner = text[start + blank : end].rstrip()
+                if inner:
+                    pieces.append(
+                        Piece(
+                            start + blank,
+                            start + blank + len(inner),
+                            PieceKind(block.kind.value),
+                            " ".join(view.between(start, end).split()),
+                            level=block.level,
+                            broken=span.start > reached and span.start >= position,
+                        )
+                    )
+                if span.end > block.end:
+                    break
+                position, reached, span = span.end, span.end, next(spans, None)
+        return pieces
 
     return read

@@ -16,6 +16,8 @@
     │   ├── StoreUnavailable     not reachable, not writable, disk full
     │   └── IndexMissing         nothing has been indexed yet
     ├── EmbeddingError           the embedding model failed
+    ├── DatasetError             training data cannot be built, kept or found
+    │   └── DatasetLeak          the audit found held-out text on a side that is trained on
     ├── TrainingError            a training run failed: diverged, out of memory
     └── ModelError               the chat model failed
         ├── ModelUnavailable     down, refusing, too slow
@@ -102,6 +104,14 @@ class IndexMissing(StoreError):
 
 class EmbeddingError(TwinError):
     """The embedding model could not be loaded or failed on a text."""
+
+
+class DatasetError(TwinError):
+    """Training data cannot be built, kept or found."""
+
+
+class DatasetLeak(DatasetError):
+    """The audit of a build found something on one side of the split that belongs to another; nothing is written."""
 
 
 class TrainingError(TwinError):

@@ -1,0 +1,332 @@
+"""Instructions by rules: what a person might have asked for, so that the author's passage is the answer (back-translation).
+
+Everything comes from the passage's own title, headings, kind and key phrases; which style and wording is used follows from a
+hash of the passage, so that the same passage is asked for in the same words in every build, whatever else is in the corpus.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from llm_engineering.dataset.phrases import key_phrases
+from llm_engineering.dataset.pieces import word_set
+from llm_engineering.dataset.topics import Form, Topic, Wording, cleaned_title, topic_of
+from llm_engineering.domain.dataset_config import InstructConfig
+from llm_engineering.domain.entities import Kind, fold
+from llm_engineering.domain.samples import AuthorPassage, InstructionStyle, Refusal, Sample
+
+RULES = "rules"
+"""Who wrote the instruction."""
+
+_SHORT_HEADING = 3
+"""A heading of so few words is asked about together with the title that it stands under."""
+
+
+def instruct(
+    passages: Sequence[AuthorPassage], config: InstructConfig, *, texts: Mapping[str, str] | None = None
+) -> tuple[list[Sample], list[Refusal]]:
+    """``per_passage`` samples for every passage in order, and a refusal for each instruction that could not be made.
+
+    No two samples have the same instruction (:func:`same_question`): a passage whose wording is taken gets another one, in
+    another style if need be. ``texts``: the documents' texts by id, from which it is told what is a name there.
+    """
+    wordings = {document: Wording(text) for document, text in (texts or {}).items()}
+    taken: set[str] = set()
+    samples: list[Sample] = []
+    refusals: list[Refusal] = []
+    parts = _parts(passages)
+    for passage in passages:
+        where = passage.provenance
+        wording = wordings.get(where.document_id) or Wording(passage.text)
+        subject = _Subject.of(passage, wording, part=parts[passage.key])
+        used: set[InstructionStyle] = set()
+        for number in range(config.per_passage):
+            found = _first_free(subject, config, number, taken, used)
+            if found is None:
+                refusals.append(_none_left(passage, number))
+                break
+            style, instruction = found
+            used.add(style)
+            taken.add(same_question(instruction))
+            samples.append(Sample.of(passage, instruction, style=style, written_by=RULES))
+    return samples, refusals
+
+
+def same_question(instruction: str) -> str:
+    """The form in which two instructions are compared: words alone, folded."""
+    return " ".join(re.findall(r"\w+", fold(instruction)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """What is known of a passage when one wants to ask for it."""
+
+    passage: AuthorPassage
+    title: Topic
+    heading: Topic | None
+    part: int
+    """Which passage of its section it is, from 0."""
+    phrases: tuple[str, ...]
+    english: bool
+
+    @classmethod
+    def of(cls, passage: AuthorPassage, wording: Wording, *, part: int) -> "_Subject":
+        where = passage.provenance
+        title = topic_of(cleaned_title(where.title, where.author), wording)
+        code = where.kind is Kind.REPOSITORY and _SIGNATURE.fullmatch(
+            where.heading_path[-1] if where.heading_path else ""
+        )
+        heading = None if code or not where.heading_path else topic_of(where.heading_path[-1], wording)
+        avoid = " ".join((title.text, *(path for path in where.heading_path[-1:])))
+        phrases = () if code else tuple(key_phrases(passage.text, avoid=avoid))
+        return cls(passage, title, heading, part, phrases, _is_english(passage))
+
+    @property
+    def quoted_title(self) -> str:
+        return f'"{self.title.text}"'
+
+    @property
+    def signature(self) -> str:
+        """Of a documented function; empty for prose."""
+        path = self.passage.provenance.heading_path
+        code = self.passage.provenance.kind is Kind.REPOSITORY and path and _SIGNATURE.fullmatch(path[-1])
+        return path[-1] if code else ""
+
+    def choice(self, purpose: str, count: int) -> int:
+        """A number below ``count`` that follows from the passage."""
+        return int(hashlib.sha256(f"{purpose}\0{self.passage.key}".encode()).hexdigest()[:12], 16) % count
+
+
+_SIGNATURE = re.compile(r".*[\w$]+\s*\(.*\).*", re.DOTALL)
+
+
+def _parts(passages: Sequence[AuthorPassage]) -> dict[str, int]:
+    """For each passage how many of the same section stand before it."""
+    counts: dict[tuple[str, tuple[str, ...]], int] = {}
+    parts: dict[str, int] = {}
+    for passage in passages:
+        section = (passage.provenance.document_id, passage.provenance.heading_path)
+        parts[passage.key] = counts.get(section, 0)
+        counts[section] = parts[passage.key] + 1
+    return parts
+
+
+def _first_free(
+    subject: _Subject, config: InstructConfig, number: int, taken: set[str], used: set[InstructionStyle]
+) -> tuple[InstructionStyle, str] | None:
+    for style in _styles(subject, config, number):
+        if style in used:
+            continue
+        wordings = list(_WORDINGS[style](subject))
+        first = subject.choice(style.value, len(wordings)) if wordings else 0
+        for instruction in wordings[first:] + wordings[:first]:
+            if same_question(instruction) and same_question(instruction) not in taken:
+                return style, instruction
+    return None
+
+
+def _styles(subject: _Subject, config: InstructConfig, number: int) -> list[InstructionStyle]:
+    """All styles with a share, the one that the hash draws first; a style that does not fit yields no wording."""
+    weights = {style: config.styles.get(style, 0.0) for style in InstructionStyle if config.styles.get(style, 0.0) > 0}
+    fitting = {style: weight for style, weight in weights.items() if any(True for _ in _WORDINGS[style](subject))}
+    order: list[InstructionStyle] = []
+    while fitting:
+        point = subject.choice(f"style {number} {len(order)}", 1_000_000) / 1_000_000 * sum(fitting.values())
+        for style, weight in fitting.items():
+            point -= weight
+            if point < 0 or style is list(fitting)[-1]:
+                order.append(style)
+                del fitting[style]
+                break
+    return order
+
+
+def _none_left(passage: AuthorPassage, number: int) -> Refusal:
+    detail = "no instruction of its own could be made" if number == 0 else f"only {number} different instructions"
+    return Refusal(
+        reason="no-instruction", subject=passage.key, document_id=passage.provenance.document_id, detail=detail
+    )
+
+
+# ---- wordings ----
+
+
+def _ask(subject: _Subject) -> Iterator[str]:
+    """Questions, the plainest first."""
+    if not subject.english:
+        return
+    if subject.signature:
+        yield from _ask_for_code(subject)
+        return
+    heading, title = subject.heading, subject.quoted_title
+    if subject.part == 0 and heading is not None:
+        yield from _ask_about_heading(heading, subject)
+    elif subject.part == 0:
+        yield from _ask_about_title(subject)
+    points = _listed(subject.phrases)
+    if len(subject.phrases) >= 2:
+        under = f', in the part "{heading.text}"' if heading is not None else ""
+        yield f"What do you say about {points} in {title}{under}?"
+        if heading is not None and heading.form in (Form.PHRASE, Form.DEFINITE) and _is_noun(heading):
+            yield f"When it comes to {heading.inside}, what should I know about {points}?"
+        yield f"I'm reading {title}. Can you tell me more about {points}?"
+
+
+def _ask_about_heading(heading: Topic, subject: _Subject) -> Iterator[str]:
+    title = subject.quoted_title
+    short = (
+        len(heading.text.split()) <= _SHORT_HEADING
+        or re.search(r"\b(?:this|it|these|here|our)\b", heading.inside) is not None
+    )
+    match heading.form:
+        case Form.CLOSING:
+            yield f"What should readers take away from {title}?"
+            yield f"How do you sum up {title}?"
+        case Form.GENERIC:
+            inside = heading.inside if heading.inside.startswith(("the ", "a ", "an ")) else f"the {heading.inside}"
+            yield f"I have a question about {title}: can you go through {inside}?"
+        case Form.STATEMENT:
+            yield f'In {title} you have a part called "{heading.text}". What is it about?'
+            yield f'What do you mean by "{heading.text}"?'
+        case Form.PHRASE if not _is_noun(heading):
+            yield f'In {title}, what is "{heading.text}" about?'
+        case Form.PHRASE:
+            yield f"In {title}, what do you say about {heading.inside}?"
+            if not short:
+                yield f"What should I know about {heading.inside}?"
+                yield f"Can you tell me more about {heading.inside}?"
+        case _ if short or (heading.form is Form.QUESTION and len(heading.text.split()) < 5):
+            yield f"I have a question about {title}. {heading.question}"
+            yield f"About {title}: {heading.question[:1].lower() + heading.question[1:]}"
+        case _:
+            yield heading.question
+            yield f"I'm reading {title}. {heading.question}"
+
+
+def _ask_about_title(subject: _Subject) -> Iterator[str]:
+    if subject.passage.provenance.kind in (Kind.POST, Kind.NOTE) and subject.title.question:
+        yield subject.title.question
+    yield f"What is {subject.quoted_title} about?"
+    if subject.title.question and subject.title.form is not Form.STATEMENT:
+        yield subject.title.question
+
+
+def _ask_for_code(subject: _Subject) -> Iterator[str]:
+    path, signature = subject.passage.provenance.heading_path[0], subject.signature
+    yield f"How would you write `{signature}` in `{path}`?"
+    yield f"Can you show me your `{signature}` from `{path}`?"
+
+
+def _brief(subject: _Subject) -> Iterator[str]:
+    """Writing tasks with the points to touch."""
+    if not subject.english:
+        return
+    if subject.signature:
+        path = subject.passage.provenance.heading_path[0]
+        yield f"Write the documented function `{subject.signature}` for `{path}`."
+        return
+    heading, title = subject.heading, subject.quoted_title
+    whole = _WHOLE.get(subject.passage.provenance.kind, "an article")
+    points = _listed(subject.phrases)
+    forms = ("Touch on", "Bring in", "It should mention")
+    touch = f" {forms[subject.choice('touch', len(forms))]} {points}." if subject.phrases else ""
+    if heading is None and subject.passage.provenance.kind in (Kind.POST, Kind.NOTE) and subject.part == 0:
+        yield f"Write {whole} titled {title}.{touch}"
+    elif heading is None and subject.part == 0:
+        yield f"Write the opening of {whole} titled {title}.{touch}"
+        yield f"How would you begin {whole} called {title}?{touch}"
+    elif subject.part == 0 and heading is not None:
+        if heading.form is Form.CLOSING:
+            yield f"Write the conclusion of {whole} titled {title}.{touch}"
+            yield f"Close {whole} titled {title}.{touch}"
+        else:
+            yield f'Write the section "{heading.text}" of {whole} titled {title}.{touch}'
+            if heading.form is Form.PHRASE and _is_noun(heading) and len(heading.text.split()) >= 2:
+                yield f"Write a section on {heading.inside} for {whole} titled {title}.{touch}"
+            yield f'Draft a section called "{heading.text}".{touch} It belongs to {whole} titled {title}.'
+    elif subject.phrases and heading is not None:
+        yield f'Write a passage for the section "{heading.text}" of {whole} titled {title}. Cover {points}.'
+        yield f'I need more on {points} under the heading "{heading.text}", for {whole} titled {title}.'
+    elif subject.phrases:
+        yield f"Write a passage for {whole} titled {title}. Cover {points}."
+
+
+_WHOLE = {Kind.ARTICLE: "an article", Kind.POST: "a post", Kind.NOTE: "a note", Kind.REPOSITORY: "a readme"}
+
+
+def _title(subject: _Subject) -> Iterator[str]:
+    """The title or heading path alone, in any language."""
+    if subject.signature:
+        yield f"{subject.passage.provenance.heading_path[0]}: {subject.signature}"
+    elif subject.part == 0 and subject.heading is not None:
+        yield f"{subject.title.text}: {subject.heading.text}"
+        yield f"{subject.heading.text} ({subject.title.text})"
+    elif subject.part == 0:
+        yield subject.title.text
+
+
+def _continue(subject: _Subject) -> Iterator[str]:
+    """The author's words before the passage, in any language."""
+    before = subject.passage.before
+    if len(before.split()) < _ENOUGH_BEFORE:
+        return
+    if not subject.english:
+        yield before
+        return
+    lead = ("Continue this text:", "Go on from here:", "What comes next?")
+    first = subject.choice("lead", len(lead))
+    for number in range(len(lead)):
+        yield f"{lead[(first + number) % len(lead)]}\n\n{before}"
+
+
+_ENOUGH_BEFORE = 12
+
+
+def _reply(subject: _Subject) -> Iterator[str]:
+    """What somebody else might write to the author."""
+    if not subject.english or subject.signature:
+        return
+    heading, title = subject.heading, subject.quoted_title
+    points = _listed(subject.phrases[:2])
+    if len(subject.phrases) >= 2:
+        yield f"I've just read {title} and I'm not sure I got everything about {points}. Could you explain that part once more?"
+        yield f"A colleague asked me about {points} and I didn't know what to say. You wrote {title}: what would you answer?"
+    if subject.part == 0 and heading is not None and heading.form is Form.PHRASE and _is_noun(heading):
+        yield f"Thanks for {title}! Could you say a bit more about {heading.inside}?"
+    elif subject.part == 0 and heading is not None and heading.question:
+        yield f"Hi! I enjoyed {title}. One question: {heading.question[:1].lower() + heading.question[1:]}"
+
+
+_WORDINGS: dict[InstructionStyle, Callable[[_Subject], Iterator[str]]] = {
+    InstructionStyle.ASK: _ask,
+    InstructionStyle.BRIEF: _brief,
+    InstructionStyle.TITLE: _title,
+    InstructionStyle.CONTINUE: _continue,
+    InstructionStyle.REPLY: _reply,
+}
+
+
+def _listed(phrases: Sequence[str]) -> str:
+    """``a, b and c``."""
+    return phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])} and {phrases[-1]}" if phrases else ""
+
+
+def _is_noun(topic: Topic) -> bool:
+    """Whether a heading can be spoken about as it stands."""
+    return not re.search(r"[:!?()|#/]|\s-\s|\d$", topic.inside) and not _NO_NOUN.match(topic.inside)
+
+
+_NO_NOUN = re.compile(r"(?:to|for|with|in|on|from|by|towards?|load|step|after|before|using|let['’]?s)\b", re.IGNORECASE)
+
+_ENGLISH = word_set("the of and to in is that for it with as on are this be we you can by an or")
+
+
+def _is_english(passage: AuthorPassage) -> bool:
+    language = passage.provenance.language
+    if language is not None:
+        return language.startswith("en")
+    words = re.findall(r"[^\W\d_]+", passage.text.casefold())[:400]
+    return (
+        bool(words) and sum(word in _ENGLISH for word in words) >= 0.1 * len(words)
+    ) or passage.provenance.kind is Kind.REPOSITORY

@@ -1,0 +1,318 @@
+"""Whole pieces of the author's text: sections, posts, notes, documented functions. They are the answers of the training set.
+
+A passage is one unbroken span of a revision: exactly what the author wrote, with nothing of the page around it. Where the
+page's furniture, a rule or a repeated signature stands in between, one passage ends and the next begins.
+"""
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from llm_engineering.dataset.functions import documented_functions
+from llm_engineering.dataset.pieces import Piece, PieceKind, count_words, joined, with_whole_headings
+from llm_engineering.domain.dataset_config import AuthorTerms, PassageConfig
+from llm_engineering.domain.entities import DocumentState, Kind, TextFormat, fold
+from llm_engineering.domain.samples import AuthorPassage, Provenance, Refusal
+from llm_engineering.domain.sentences import sentences
+
+_NO_PROSE = re.compile(
+    r"references?|bibliography|further reading|(?:related|previous|other|next|more|recommended)"
+    r" (?:articles?|posts?|lessons?|readings?)|"
+    r"articles? about .{1,40}|table of contents|contents|toc|sections|images?|comments?|footnotes|links|resources|"
+    r"(?:this|the) (?:week|month)['’]s topics|discussion about this .{1,20}|acknowledge?ments?|about the author|"
+    r"subscribe.{0,40}|whenever you['’]re ready, here is how .{1,40}|sponsors?|"
+    r"see also|read next|share|changelog|licen[cs]e",
+    re.IGNORECASE,
+)
+"""Headings of sections that list what others wrote or offer something: none of them is a text that one would ask for."""
+
+_MARGINAL = re.compile(
+    r"(?:(?:image|images|photo|figure|fig\.?|screenshot|picture|illustration|source|credits?|video|gif)\b"
+    r"(?: \d+)?[^.!?]{0,100}|"
+    r"[^.!?]{0,100}\[(?:image|images|photo|source)\b[^\]]{0,100}\]\.?|"
+    r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]* \d{1,2},? \d{4}|\d[\d.,k]*|by|and|from|published|author|"
+    r"[^\w]*)",
+    re.IGNORECASE,
+)
+"""A caption, date, counter or stray mark: cut where it stands at the edge of a passage."""
+
+_LIKE_ITEM = re.compile(r"[-•*↳→]|\d{1,2}[.)]\s")
+_TITLE_TAIL = 4
+"""A line of so few words without an end mark at the edge of a passage is a label, not a paragraph."""
+_ENDS = (".", "!", "?", ":", "…", ")", "”", '"', "。", "！", "？", ";")
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    path: tuple[str, ...]
+    pieces: list[Piece]
+
+
+def passages(
+    state: DocumentState,
+    pieces: Sequence[Piece],
+    *,
+    config: PassageConfig,
+    terms: AuthorTerms = AuthorTerms(),  # noqa: B008  # frozen
+    furniture: frozenset[str] = frozenset(),
+) -> tuple[list[AuthorPassage], list[Refusal]]:
+    """The passages of a document in order, and why other parts of it are none.
+
+    ``state.revision.text[p.start:p.end] == p.text`` for each; passages do not overlap; none begins or ends inside a code
+    block or list item, or holds a paragraph of ``furniture`` (folded). Same state and configuration, same passages.
+    """
+    revision = state.revision
+    if revision is None or not state.live:
+        return [], []
+    found = _Found(state, config, terms)
+    if revision.format is TextFormat.CODE:
+        found.functions()
+        return found.passages, found.refusals
+    whole = with_whole_headings(revision.text, pieces)
+    edges = _edges(whole, furniture)
+    for section in _sections(whole, found.names, one=_is_one_text(state, whole, config)):
+        if section.path and _NO_PROSE.fullmatch(_bare(section.path[-1])):
+            found.refuse("furniture", section.pieces, section.path[-1])
+            continue
+        for run in _runs(section.pieces, furniture):
+            for part in _parts(revision.text, run, config):
+                found.add(part, section.path, floor=edges[bisect_right(edges, part[0].start) - 1])
+    return found.passages, found.refusals
+
+
+class _Found:
+    """What has been found in one document."""
+
+    def __init__(self, state: DocumentState, config: PassageConfig, terms: AuthorTerms) -> None:
+        assert state.revision is not None
+        self._state, self._config, self._terms = state, config, terms
+        self._text = state.revision.text
+        self.title = joined(state.revision.title)
+        self.names = (self.title, joined(state.revision.metadata.get("subtitle", "")))
+        self.passages: list[AuthorPassage] = []
+        self.refusals: list[Refusal] = []
+
+    def add(self, part: list[Piece], path: tuple[str, ...], *, floor: int) -> None:
+        """Keep a part as a passage, or say why not."""
+        trimmed = _trimmed(part)
+        if not trimmed:
+            return
+        words = sum(piece.words for piece in trimmed)
+        if words < self._config.min_words:
+            self.refuse("too-short", trimmed, path[-1] if path else self.title)
+        elif words > self._config.max_words * 1.5:
+            self.refuse("too-long", trimmed, path[-1] if path else self.title)
+        else:
+            self._keep(trimmed[0].start, trimmed[-1].end, path, floor=floor)
+
+    def functions(self) -> None:
+        """Documented functions of a code document."""
+        assert self._state.revision is not None
+        for function in documented_functions(self._text, self._state.revision.metadata.get("path", self.title)):
+            words = count_words(self._text[function.start : function.end])
+            if words < self._config.min_words:
+                self._refuse("too-short", function.start, function.end, function.name)
+            elif words > self._config.max_words * 1.5:
+                self._refuse("too-long", function.start, function.end, function.name)
+            else:
+                path = tuple(filter(None, (self._state.revision.metadata.get("path", ""), function.signature)))
+                self._keep(function.start, function.end, path, floor=function.start)
+
+    def refuse(self, reason: str, part: Sequence[Piece], detail: str) -> None:
+        """Count a part that is no passage."""
+        if part:
+            self._refuse(reason, part[0].start, part[-1].end, detail)
+
+    def _refuse(self, reason: str, start: int, end: int, detail: str) -> None:
+        subject = f"{self._state.document.id}:{start}-{end}"
+        self.refusals.append(
+            Refusal(reason=reason, subject=subject, document_id=self._state.document.id, detail=detail[:120])
+        )
+
+    def _keep(self, start: int, end: int, path: tuple[str, ...], *, floor: int) -> None:
+        revision, document = self._state.revision, self._state.document
+        assert revision is not None
+        where = Provenance(
+            author_id=document.author_id,
+            author=self._state.author.full_name,
+            document_id=document.id,
+            revision=revision.number,
+            start=start,
+            end=end,
+            title=revision.title,
+            url=document.url,
+            kind=document.kind,
+            heading_path=path,
+            published_at=revision.published_at,
+            language=revision.language,
+            licence=self._terms.licence,
+            consent=self._terms.consent,
+        )
+        before = _before(self._text, floor, start, self._config.before_words)
+        self.passages.append(AuthorPassage(provenance=where, text=self._text[start:end], before=before))
+
+
+def _is_one_text(state: DocumentState, pieces: Sequence[Piece], config: PassageConfig) -> bool:
+    """Posts and notes that are short enough are one passage, headings included."""
+    short = state.document.kind in (Kind.POST, Kind.NOTE)
+    return short and sum(piece.words for piece in pieces) <= config.max_words
+
+
+def _sections(pieces: Sequence[Piece], names: Sequence[str], *, one: bool) -> Iterator[_Section]:
+    """The text under each heading, with the path of headings; ``names``, title and subtitle, are no part of any path."""
+    path: list[tuple[int, str]] = []
+    inside: list[Piece] = []
+
+    def outer_to_inner() -> tuple[str, ...]:
+        return tuple(name for _, name in path)
+
+    for piece in pieces:
+        if piece.kind is not PieceKind.HEADING or (one and inside):
+            inside.append(piece)
+            continue
+        if inside:
+            yield _Section(outer_to_inner(), inside)
+            inside = []
+        path = [outer for outer in path if outer[0] < piece.level]
+        if count_words(piece.view) and not any(_same_name(piece.view, name) for name in names if name):
+            path.append((piece.level, piece.view))
+    if inside:
+        yield _Section(outer_to_inner(), inside)
+
+
+def _same_name(heading: str, title: str) -> bool:
+    left, right = fold(heading), fold(title)
+    return left == right or (len(left) > 20 and (left in right or right in left))
+
+
+def _bare(heading: str) -> str:
+    return heading.strip(" *_:.#-").lstrip("0123456789.) ")
+
+
+def _runs(pieces: Sequence[Piece], furniture: frozenset[str]) -> Iterator[list[Piece]]:
+    """Unbroken runs of the author's own blocks."""
+    run: list[Piece] = []
+    for piece in pieces:
+        stop = piece.kind is PieceKind.RULE or fold(piece.view) in furniture
+        if run and (stop or piece.broken):
+            yield run
+            run = []
+        if not stop:
+            run.append(piece)
+    if run:
+        yield run
+
+
+def _edges(pieces: Sequence[Piece], furniture: frozenset[str]) -> list[int]:
+    """Offsets behind which the text before a passage may not reach: furniture, rules, the title."""
+    edges = [0]
+    for piece in pieces:
+        if piece.broken:
+            edges.append(piece.start)
+        if piece.kind is PieceKind.RULE or fold(piece.view) in furniture or piece.level == 1:
+            edges.append(piece.end)
+    return edges
+
+
+def _trimmed(part: Sequence[Piece]) -> list[Piece]:
+    """Without captions, dates and labels at either end."""
+    kept = list(part)
+    while kept and _is_marginal(kept[0], first=True):
+        kept.pop(0)
+    while kept and _is_marginal(kept[-1], first=False):
+        kept.pop()
+    return kept
+
+
+def _is_marginal(piece: Piece, *, first: bool) -> bool:
+    if piece.kind in (PieceKind.REFERENCE, PieceKind.RULE, PieceKind.HEADING):
+        return True
+    if piece.kind is not PieceKind.PARAGRAPH:
+        return False
+    view = piece.view.strip()
+    label = piece.words <= _TITLE_TAIL and not view.endswith(_ENDS)
+    return label or bool(_MARGINAL.fullmatch(view))
+
+
+def _parts(text: str, run: list[Piece], config: PassageConfig) -> Iterator[list[Piece]]:
+    """The run whole if it is short enough; else in parts of about equal length, divided where a reader would pause."""
+    words = sum(piece.words for piece in run)
+    if words <= config.max_words:
+        yield run
+        return
+    units = list(_units(text, run))
+    reached = [0, *accumulate(sum(piece.words for piece in unit) for unit in units)]
+    count = -(-words // config.max_words)
+    wanted = words / count
+    first = 0
+    for number in range(1, count):
+        costs = {
+            index: abs(reached[index] - number * wanted) + wanted * _reluctance(units[index - 1], units[index])
+            for index in range(first + 1, len(units))
+            if reached[index] - reached[first] >= config.min_words and words - reached[index] >= config.min_words
+        }
+        if not costs:
+            break
+        cut = min(costs, key=lambda index: (costs[index], index))
+        yield [piece for unit in units[first:cut] for piece in unit]
+        first = cut
+    yield [piece for unit in units[first:] for piece in unit]
+
+
+def _reluctance(before: Sequence[Piece], unit: Sequence[Piece]) -> float:
+    """How unwelcome a beginning here is, in parts of the wanted length."""
+    opening = unit[0].view
+    if before[-1].view.endswith((":", "↓")) or _is_label(before[-1]):
+        return 1.0
+    if _is_label(unit[0]):
+        return -0.25
+    if unit[0].kind is not PieceKind.PARAGRAPH or _LIKE_ITEM.match(opening):
+        return 0.3
+    return 0.15 if opening[:1].islower() else 0.0
+
+
+def _is_label(piece: Piece) -> bool:
+    """A line in bold or the like that stands over what follows."""
+    return piece.kind is PieceKind.PARAGRAPH and piece.words <= 8 and not piece.view.endswith(_ENDS)
+
+
+def _units(text: str, run: Sequence[Piece]) -> Iterator[list[Piece]]:
+    """Blocks that stay together: a list, and code, table or list with the sentence that introduces it."""
+    unit: list[Piece] = []
+    for piece in run:
+        if unit and not _belongs(text, unit, piece):
+            yield unit
+            unit = []
+        unit.append(piece)
+    if unit:
+        yield unit
+
+
+def _belongs(text: str, unit: Sequence[Piece], piece: Piece) -> bool:
+    before = unit[-1]
+    if piece.kind is PieceKind.ITEM:
+        return before.kind is PieceKind.ITEM and _indent(text, piece) > _indent(text, unit[0])
+    if any(each.kind is PieceKind.ITEM for each in unit) and _indent(text, piece) >= 2:
+        return True  # another paragraph, or code, of the same item
+    introduced = before.view.endswith(":") and piece.kind is not PieceKind.PARAGRAPH
+    return before.kind is PieceKind.HEADING or introduced
+
+
+def _indent(text: str, piece: Piece) -> int:
+    start = text.rfind("\n", 0, piece.start) + 1
+    lead = text[start : piece.start]
+    return len(lead) if not lead.strip() else 0
+
+
+def _before(text: str, reached: int, start: int, most: int) -> str:
+    """The last sentences of ``text[reached:start)``, at most so many words."""
+    spans = sentences(text, reached, start)
+    words, first = 0, None
+    for begin, end in reversed(spans):
+        words += count_words(text[begin:end])
+        if words > most:
+            break
+        first = begin
+    return text[first:start].strip() if first is not None else ""

@@ -1,0 +1,189 @@
+"""Key phrases of a passage: the few things that a person would name to say what it is about. From the passage alone."""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+
+from llm_engineering.dataset.pieces import word_set
+from llm_engineering.dataset.topics import VERBS
+
+_INDENTED = re.compile(r"^(?: {4,}|\t)\S.*$", re.MULTILINE)
+_FENCED = re.compile(r"^[ \t]*(`{3,}|~{3,}).*?(?:^[ \t]*\1[`~]*[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
+_LINK = re.compile(
+    r"!?\[([^\[\]]*)\]\([^()\s]*(?:\([^()]*\)[^()\s]*)?(?:\s+\"[^\"]*\")?\)|<https?://[^>]*>|https?://\S+"
+)
+_MARKS = re.compile(r"\*{1,3}|(?<!\w)_{1,3}|_{1,3}(?!\w)|\\(?=[^\w\s])|^#{1,6}\s|^>\s?", re.MULTILINE)
+
+
+def plain(text: str) -> str:
+    """A passage as prose: no code blocks, link targets or marks; compatibility characters unified; paragraphs on lines."""
+    text = unicodedata.normalize("NFKC", text)
+    text = _FENCED.sub("\n", text)
+    text = _INDENTED.sub("\n", text)
+    text = _LINK.sub(lambda match: match.group(1) or " ", text)
+    text = _MARKS.sub("", text)
+    text = re.sub(r"(\w)-\n(?=[a-z])", r"\1-", text)
+    return re.sub(r"(?<!\n)\n(?!\n|\s*(?:[-•*]|\d+[.)])\s)", " ", text)
+
+
+_TOKEN = re.compile(r"`[^`\n]{2,40}`|[^\W_][\w.+#/-]*[^\W_]|[^\W_]|[^\w\s]|\n+")
+_STOP = word_set(
+    """
+    a about above across actually after again against all almost along already also although always am among an and
+    another any anymore anything are around as at away back be became because become been before behind being below
+    best better between both but by can cannot check come could day did different do does doing don done down during
+    e each easily either else enough etc even ever every everything example exactly few first following for found
+    from fully further general get gets getting give given go goes going gone good got great had has have having he
+    hence her here hers him his how however i if in instead into is it its itself just keep kind know known last
+    later least less let like likely ll look lot made mainly make makes making many may maybe me mean means might
+    mine more most much must my near need needed needs never new next nice no none nor not note nothing now of off
+    often ok on once one ones only onto or other others otherwise our ours out over own part per perhaps please
+    possible put quite rather re really right s same say see seem seems seen several she should show simple simply
+    since so some something sometimes soon still such t take takes than that the their them then there therefore
+    these they thing things think this those though through thus time times to today together too took top toward
+    two under until up upon us use used useful uses using usually various ve very via want was way ways we week
+    weeks well went were what when where whether which while who whole whom whose why will with within without won
+    would year years yes yet you your yours yourself including excellent latest great well-known popular famous
+    amazing perfect classic basic called based let's it's that's don't you're we're i'm i've you'll we'll there's
+    here's can't doesn't isn't what's image author link click article section lesson post blog figure picture code
+    case point bit start end work works three four five six seven eight nine ten many main big small high low full
+    free entire long short old bad hard easy fast important interesting necessary available able sure specific
+    certain particular similar additional multiple single common
+    """
+)
+
+
+def _inflected(verb: str) -> tuple[str, ...]:
+    stem = verb[:-1] if verb.endswith("e") else verb
+    return verb, f"{verb}s", f"{verb}es", f"{stem}ed", f"{stem}ing", f"{verb}{verb[-1]}ing"
+
+
+_VERBAL = word_set(
+    """
+    add added allow allows apply ask avoid become begin bring build builds built call choose clean combine compare
+    compute consider contain contains convert create created creates define defined depend deploy describe discuss
+    download embed ensure evaluate explain explore extract feel fetch find finish fix follow follows generate grow
+    handle happen help helps hold implement implemented improve include includes increase install integrate
+    introduce involves keep learn leave leverage leverages load loaded loop maximize mention merge minimize move
+    obtain offer optimize pass perform pick prefer provide provides quantize query reach read receive recommend
+    reduce remember remove replace represent require requires retrieve return returns run runs save search select
+    send serve set share solve specify split stay stop store suggest support supports tell test train trained try
+    turn understand update visualize wait watch wish wonder worry write written wrote said says told gave bought
+    became knew shown revolve simplify simplifies simplified reproduce compete force focus apply applies rely relies
+    populate show showed seen look looks tends tend worked working trying doing saying compared related according
+    """
+)
+_VERBAL = _VERBAL | {form for verb in _VERBAL | VERBS for form in _inflected(verb)} - {
+    "training",
+    "embedding",
+    "testing",
+    "streaming",
+}
+_OPENERS = word_set(
+    """
+    a an the this these those our your my its their his her of with for in between by using via into on from about
+    through and or like without toward called as is are to
+    """
+)
+_VAGUE = word_set(
+    """
+    problem problems model models detail details benefit benefits technique techniques method methods keyword
+    keywords result results solution solutions feature features system systems process processes component
+    components issue issues approach source sources project projects input inputs output outputs series course
+    people person number numbers value values concept concepts idea ideas question questions answer answers section
+    sections topic topics function functions
+    """
+)
+_ADVERB = re.compile(r"\w+ly$")
+
+
+def key_phrases(text: str, *, most: int = 3, avoid: str = "") -> list[str]:
+    """At most so many phrases of one to three words, the most telling first; none is part of another or of ``avoid``.
+
+    What stands in bold or code, what is repeated and what has a name counts more. Same text, same phrases.
+    """
+    prose = plain(text)
+    bold = {
+        _key(phrase)
+        for phrase in re.findall(r"\*\*\s?([^*\n]{3,50}?)\s?:?\s?\*\*", unicodedata.normalize("NFKC", text))
+    }
+    scores: Counter[str] = Counter()
+    shapes: dict[str, str] = {}
+    places: dict[str, int] = {}
+    for place, phrase in enumerate(_candidates(prose)):
+        key = _key(phrase)
+        if not key:
+            continue
+        words = key.split()
+        weight = (1.0, 1.9, 2.0)[len(words) - 1] if len(words) <= 3 else 1.5
+        if any(_is_name(word) for word in phrase.split()):
+            weight *= 1.4
+        if key in bold:
+            weight *= 2.0
+        scores[key] += weight  # type: ignore[assignment]  # Counter takes any number
+        places.setdefault(key, place)
+        known = shapes.get(key)
+        if known is None or phrase.islower() or (sum(map(str.isupper, phrase)) < sum(map(str.isupper, known))):
+            shapes[key] = phrase
+    ranked = sorted(scores, key=lambda key: (-scores[key], places[key]))
+    chosen: list[str] = []
+    taken = set(_stems(avoid))
+    for key in ranked:
+        stems = set(_stems(key))
+        if len(chosen) == most:
+            break
+        if len(key.split()) == 1 and not _is_name(shapes[key]) and (scores[key] < 2.0 or key in _VAGUE or len(key) < 6):
+            continue
+        if not stems <= taken and not any(stems & set(_stems(other)) for other in chosen):
+            chosen.append(shapes[key])
+    return sorted(chosen, key=lambda phrase: places[_key(phrase)])
+
+
+def _candidates(prose: str) -> Iterator[str]:
+    """Runs of content words between stop words and marks that are introduced as a noun phrase is, and names."""
+    run: list[str] = []
+    opener = ""
+    before = "\n"
+    for match in _TOKEN.finditer(prose + "\n"):
+        token = match.group()
+        folded = token.casefold()
+        content = (token[0].isalnum() or token[0] == "`") and folded not in _STOP and folded not in _VERBAL
+        if content and not _ADVERB.match(folded) and not folded.isdigit():
+            if not run:
+                opener = before
+            run.append(token)
+        else:
+            yield from _phrases(run, opener.casefold(), ends=not token[0].isalnum() or folded in _STOP)
+            run = []
+            before = token
+            continue
+        before = token
+
+
+def _phrases(run: list[str], opener: str, *, ends: bool) -> Iterator[str]:
+    if not run or not ends:
+        return
+    if len(run) <= 3 and (opener in _OPENERS or any(_is_name(word) for word in run)):
+        if run[-1].casefold().endswith("ed") and not _is_name(run[-1]):
+            return
+        if len(run) == 1 and len(run[0]) < 4 and not run[0].isupper():
+            return
+        yield " ".join(run)
+    elif len(run) in (4, 5) and opener in _OPENERS:
+        yield " ".join(run[-3:])
+
+
+def _is_name(word: str) -> bool:
+    """A capital inside, or code: ``LoRA``, ``PyTorch``, ``GPT-4``, ```dtype```."""
+    return word.startswith("`") or any(character.isupper() for character in word[1:])
+
+
+def _key(phrase: str) -> str:
+    return " ".join(phrase.casefold().replace("`", "").strip(" .:").split())
+
+
+def _stems(phrase: str) -> Iterator[str]:
+    for word in re.findall(r"[^\W_]+", phrase.casefold()):
+        if word not in _STOP:
+            yield word[:-1] if word.endswith("s") and len(word) > 3 else word

@@ -1,0 +1,195 @@
+"""Train, validation and test by source document: a side once taken is kept, and near-duplicates stand on one side.
+
+The side of a document follows from a hash of its id alone, so that a new document never moves an old one. A document that is
+nearly the same as an earlier one takes that one's side. One that is like documents on two sides would tear down the wall
+between them: it is refused, and the old ones stay where they are.
+"""
+
+import hashlib
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from llm_engineering.dataset.near_duplicates import shingles
+from llm_engineering.dataset.words import grams
+from llm_engineering.domain.dataset_config import SplitConfig
+from llm_engineering.domain.samples import InstructionStyle, Refusal, Sample, Split
+
+BETWEEN_SIDES = "between-sides"
+"""A document that is like documents on two sides."""
+HELD_OUT_ELSEWHERE = "held-out-elsewhere"
+"""A sample that shares a run of words with the held-out writing."""
+
+ALIKE = 0.4
+"""Two documents are near-duplicates if one holds so many of the other's runs of five words (containment; Broder, 1997)."""
+RUN = 8
+"""Words in a row that no text may share with the held-out side."""
+
+_WHOLE_BELOW = 1000
+_ONE_IN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """A document as the split sees it."""
+
+    document_id: str
+    text: str
+    """Its reading view."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """Which side each document stands on."""
+
+    of: dict[str, Split]
+    like: dict[str, str] = field(default_factory=dict)
+    """The earlier document that a near-duplicate followed."""
+    refusals: tuple[Refusal, ...] = ()
+    """Documents that stand between two sides; they have no samples in this build."""
+
+    @property
+    def torn(self) -> frozenset[str]:
+        """Ids of the refused documents."""
+        return frozenset(refusal.subject for refusal in self.refusals)
+
+
+def side_of(document_id: str, config: SplitConfig) -> Split:
+    """The side that follows from the id alone."""
+    digest = hashlib.sha256(f"{config.salt}\0{document_id}".encode()).hexdigest()
+    point = int(digest[:13], 16) / 16**13
+    if point < config.test:
+        return Split.TEST
+    return Split.VALIDATION if point < config.test + config.validation else Split.TRAIN
+
+
+def assign(writings: Sequence[Writing], config: SplitConfig, *, previous: Mapping[str, Split] | None = None) -> Sides:
+    """The side of every document. ``writings`` in the order in which they arrived, oldest first.
+
+    ``previous`` are the sides of an earlier build under the same configuration: they are kept whatever else changes. Adding
+    writings at the end changes no earlier one's side, with or without ``previous``. No two documents that are alike stand on
+    different sides, save those of ``refusals``.
+    """
+    kept = previous or {}
+    known = _Known()
+    sides: dict[str, Split] = {}
+    like: dict[str, str] = {}
+    refusals: list[Refusal] = []
+    for writing in sorted(
+        writings, key=lambda each: each.document_id not in kept
+    ):  # stable: by arrival within each half
+        own = _Sketch.of(writing.text)
+        matches = known.alike(own)
+        found = {sides[match] for match in matches}
+        side = kept.get(writing.document_id) or (sides[matches[0]] if matches else side_of(writing.document_id, config))
+        if found - {side}:
+            refusals.append(_between(writing, matches, sides))
+            if writing.document_id in kept:
+                sides[writing.document_id] = side
+            continue
+        sides[writing.document_id] = side
+        if matches:
+            like[writing.document_id] = matches[0]
+        known.add(writing.document_id, own)
+    return Sides(sides, like, tuple(refusals))
+
+
+def apart(samples: Sequence[Sample], sides: Mapping[str, Split]) -> tuple[list[Sample], list[Refusal]]:
+    """The samples whose words do not stand on a side that is held out from them: train gives way to validation, both to test.
+
+    Compared are runs of eight words of answers and of the author's own words in instructions.
+    """
+    by_side: dict[Split, list[Sample]] = {split: [] for split in Split}
+    for sample in samples:
+        by_side[sides[sample.provenance.document_id]].append(sample)
+    held_out: set[tuple[str, ...]] = set()
+    refused: dict[str, Refusal] = {}
+    for split in (Split.TEST, Split.VALIDATION, Split.TRAIN):
+        kept = []
+        for sample in by_side[split]:
+            shared = next((run for run in _runs(sample) if run in held_out), None) if held_out else None
+            if shared is None:
+                kept.append(sample)
+            else:
+                detail = f"{split} shares with the held-out side: {' '.join(shared)}"
+                document = sample.provenance.document_id
+                refused[sample.id] = Refusal(
+                    reason=HELD_OUT_ELSEWHERE, subject=sample.id, document_id=document, detail=detail
+                )
+        for sample in kept:
+            held_out.update(_runs(sample))
+    left = [sample for sample in samples if sample.id not in refused]
+    return left, [refused[sample.id] for sample in samples if sample.id in refused]
+
+
+def _runs(sample: Sample) -> Iterator[tuple[str, ...]]:
+    yield from grams(_parts_of_words(sample.answer), RUN)
+    if sample.style is InstructionStyle.CONTINUE:
+        yield from grams(_parts_of_words(sample.instruction.partition("\n")[2]), RUN)
+
+
+def _parts_of_words(text: str) -> list[str]:
+    """The finest reading of a text, ``we'll`` two and ``top-k`` two: no other counts fewer words where two texts agree."""
+    return _PART.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+_PART = re.compile(r"[^\W_]+")
+
+
+def _between(writing: Writing, matches: Iterable[str], sides: Mapping[str, Split]) -> Refusal:
+    named = ", ".join(f"{match} ({sides[match]})" for match in matches)
+    return Refusal(
+        reason=BETWEEN_SIDES, subject=writing.document_id, document_id=writing.document_id, detail=f"like {named}"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Sketch:
+    """Runs of five words of a text as hashes; of a long one those alone that their hash picks, the same in every text."""
+
+    runs: frozenset[int]
+    whole: bool
+    picked: int
+
+    @classmethod
+    def of(cls, text: str) -> "_Sketch":
+        runs = [int(run) for run in shingles(text)]
+        picked = [run for run in runs if run % _ONE_IN == 0]
+        whole = len(runs) < _WHOLE_BELOW
+        return cls(frozenset(runs if whole else picked), whole, len(picked))
+
+
+class _Known:
+    """Documents placed so far, found by the runs that they share."""
+
+    def __init__(self) -> None:
+        self._holders: dict[int, list[int]] = {}
+        self._placed: list[tuple[str, _Sketch]] = []
+
+    def alike(self, own: _Sketch) -> list[str]:
+        """Documents that hold, or are held by, enough of this one; in the order in which they were placed."""
+        shared: Counter[int] = Counter()
+        picked: Counter[int] = Counter()
+        for run in own.runs:
+            holders = self._holders.get(run, ())
+            shared.update(holders)
+            if run % _ONE_IN == 0:
+                picked.update(holders)
+        found = []
+        for number in sorted(shared):
+            document_id, other = self._placed[number]
+            if own.whole and other.whole:
+                count, smaller = shared[number], min(len(own.runs), len(other.runs))
+            else:
+                count, smaller = picked[number], min(own.picked, other.picked)
+            if count >= ALIKE * max(smaller, 1):
+                found.append(document_id)
+        return found
+
+    def add(self, document_id: str, own: _Sketch) -> None:
+        """Place a document."""
+        for run in own.runs:
+            self._holders.setdefault(run, []).append(len(self._placed))
+        self._placed.append((document_id, own))
