@@ -16,8 +16,10 @@ import typer
 from llm_engineering.bootstrap import prepare_home
 from llm_engineering.domain.config import AnswerConfig, Configuration, FeatureConfig, SourceConfig
 from llm_engineering.domain.errors import StoreLocked, TwinError, UsageError
+from llm_engineering.domain.evaluation_config import EvaluationConfig
+from llm_engineering.evaluation.questions import read_lines
 from llm_engineering.rag.batch import read_questions
-from llm_engineering.settings import Settings
+from llm_engineering.settings import Settings, load_settings
 from steps.progress import bar
 from tools.entry import load_config, main, settings_with_logging
 from tools.summary import as_json, print_summary, require_success
@@ -83,6 +85,29 @@ def inference(
     run_pipeline("inference", numbers, json=json, questions=str(questions), out=str(out))
 
 
+@app.command()
+def evaluation(
+    questions: Annotated[
+        Path, typer.Option("--questions", help="JSON lines: question, and sources with document and quote")
+    ] = Path("examples/evaluation.jsonl"),
+    out: Annotated[
+        Path | None, typer.Option("--out", help="folder of the report; evaluation/ under TWIN_HOME if not given")
+    ] = None,
+    config: Annotated[Path, typer.Option("--config", help="YAML with the numbers of judging")] = Path(
+        "configs/evaluation.yaml"
+    ),
+    answering: Annotated[Path, typer.Option("--answering", help="YAML with the numbers of what is judged")] = Path(
+        "configs/inference.yaml"
+    ),
+    json: AsJson = False,
+) -> None:
+    """Judge search and answers by questions whose answering passages are known."""
+    numbers, judged = load_config(config, EvaluationConfig), load_config(answering, AnswerConfig)
+    read_lines(questions)  # a bad line is said before anything is started
+    out = out or load_settings().twin_home / "evaluation"
+    run_pipeline("evaluation", numbers, json=json, answering=judged, questions=str(questions), out=str(out))
+
+
 def feature_config(path: Path, sources: list[str], author: str | None) -> FeatureConfig:
     """The configuration of a run; sources from the command line replace the file's, and then need their own author."""
     config = load_config(path, FeatureConfig)
@@ -104,7 +129,7 @@ def feature_config(path: Path, sources: list[str], author: str | None) -> Featur
 def run_pipeline(name: str, config: Configuration, *, json: bool = False, **options: object) -> dict[str, Any]:
     """Run one pipeline of the table to its end, print its reports, and return them by step.
 
-    Raises the error of the step that failed, and :class:`TwinError` if nothing at all could be crawled or answered.
+    Raises the error of the step that failed, and :class:`TwinError` if nothing at all could be crawled, answered or evaluated.
     """
     settings = settings_with_logging()
     prepare_home(settings)
@@ -228,6 +253,7 @@ def hand_over(pipeline: Any, orchestrator: Any, config: FeatureConfig, cron: str
 
 
 def _pipelines() -> dict[str, Any]:
+    from pipelines.evaluation import evaluation_pipeline
     from pipelines.feature import feature_pipeline, import_pipeline, sync_pipeline
     from pipelines.inference import inference_pipeline
 
@@ -236,6 +262,7 @@ def _pipelines() -> dict[str, Any]:
         "sync": sync_pipeline,
         "import": import_pipeline,
         "inference": inference_pipeline,
+        "evaluation": evaluation_pipeline,
     }
 
 

@@ -30,6 +30,9 @@ def print_summary(name: str, reports: Reports, *, seconds: float, console: Conso
     if "answer_questions" in reports:
         _answers(console, reports["answer_questions"])
         return
+    if "write_evaluation" in reports:
+        _evaluation(console, reports["write_evaluation"], seconds)
+        return
     crawled, imported = reports.get("crawl_sources"), reports.get("import_documents")
     table = _table(f"{name} pipeline, {seconds:.1f} s")
     if crawled is not None:
@@ -64,6 +67,10 @@ def require_success(reports: Reports) -> None:
         )
     if answered is not None and not answered.answered + answered.kept:
         raise TwinError("No question was answered", hint="The report says why for each.")
+    evaluated = reports.get("write_evaluation")
+    if evaluated is not None and evaluated.empty:
+        why = "; ".join(dict.fromkeys(part.missing.rstrip(".") for part in evaluated.parts if part.missing))
+        raise TwinError(f"Nothing was evaluated: {why}", hint=f"See {evaluated.out}.")
 
 
 def _links(console: Console, table: Table, crawled: Any) -> None:  # noqa: ANN401  # what the step returned
@@ -89,6 +96,20 @@ def _answers(console: Console, report: Any) -> None:  # noqa: ANN401  # what the
     table.add_row("sources", f"{report.grounded} answers cite one, {without} do not")
     table.add_row("tokens", f"{report.prompt_tokens} read, {report.completion_tokens} written")
     table.add_row("answers", report.out)
+    console.print(table)
+
+
+def _evaluation(console: Console, report: Any, seconds: float) -> None:  # noqa: ANN401  # what the step returned
+    table = _table(f"evaluation pipeline, {seconds:.1f} s")
+    for part in report.parts:
+        table.add_row(part.name, part.missing or ", ".join(f"{count:,} {name}" for name, count in part.counts.items()))
+        for figure in part.figures:
+            if (found := figure.interval) is not None:
+                told = f"{found.mean:.3f} ({found.low:.3f} – {found.high:.3f}, {found.n} {figure.over})"
+                table.add_row(f"  {figure.name}", told)
+    if report.left_out:
+        table.add_row("not asked", f"{len(report.left_out)} questions; the report says why")
+    table.add_row("report", report.out)
     console.print(table)
 
 

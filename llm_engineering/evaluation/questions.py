@@ -3,7 +3,7 @@
 import json
 import random
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -27,7 +27,7 @@ class Source(Frozen):
 class QuestionLine(Frozen):
     """One line of the file. Without ``sources`` the corpus does not answer it. ``author`` asks one author's writings only."""
 
-    question: str = Field(min_length=1)
+    question: str = Field(pattern=r"[^\W_]", max_length=10_000)
     sources: tuple[Source, ...] = ()
     author: str | None = None
 
@@ -117,7 +117,7 @@ def read_lines(path: Path) -> list[QuestionLine]:
     return list(found)
 
 
-def resolve(lines: Iterable[QuestionLine], warehouse: Warehouse) -> tuple[list[Asked], list[LeftOut]]:
+def resolve(lines: Sequence[QuestionLine], warehouse: Warehouse) -> tuple[list[Asked], list[LeftOut]]:
     """The questions with their passages as places in the warehouse; those whose passages are not there are left out.
 
     Where a file speaks of a corpus and none of its passages is in the warehouse, its unanswerable questions are left out too:
@@ -128,6 +128,9 @@ def resolve(lines: Iterable[QuestionLine], warehouse: Warehouse) -> tuple[list[A
     unanswerable: list[QuestionLine] = []
     find = _finder(warehouse)
     for line in lines:
+        if line.author is not None and warehouse.find_author(line.author) is None:
+            left_out.append(LeftOut(query=line.question, reason=f"no author named {line.author} in the warehouse"))
+            continue
         if not line.sources:
             unanswerable.append(line)
             continue
@@ -138,7 +141,7 @@ def resolve(lines: Iterable[QuestionLine], warehouse: Warehouse) -> tuple[list[A
             asked.append(Asked(query=line.question, author=line.author, known=known))
         else:
             left_out.append(LeftOut(query=line.question, reason=missing))
-    if left_out and not asked:
+    if any(line.sources for line in lines) and not asked:
         reason = "none of the file's passages is in the warehouse, so its corpus is another one"
         left_out += [LeftOut(query=line.question, reason=reason) for line in unanswerable]
         return [], left_out
