@@ -1,0 +1,107 @@
+"""What a run was made with, printed at its start and kept beside the weights."""
+
+import hashlib
+import json
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field
+
+from llm_engineering.domain.chat import VERSION
+from llm_engineering.domain.entities import Frozen, Moment, now
+from llm_engineering.training.hardware import Hardware
+from llm_engineering.training.recipe import Recipe
+
+RECORD = "run.json"
+RECIPE = "recipe.yaml"
+_PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets", "tokenizers", "unsloth")
+
+
+class Provenance(Frozen):
+    """Everything that decided the weights besides the recipe."""
+
+    stage: str
+    identity: str
+    """Digest of the recipe's part for this stage, the dataset, the base and the adapter it started from."""
+    base: str
+    base_digest: str
+    started_from: str | None = None
+    """Digest of the adapter that the stage began with."""
+    dataset: str
+    dataset_version: str
+    prompt_version: int = VERSION
+    seed: int
+    engine: str
+    precision: str
+    processes: int = 1
+    hardware: Hardware
+    packages: dict[str, str] = Field(default_factory=dict)
+    python: str = platform.python_version()
+    git_commit: str | None = None
+    at: Moment = Field(default_factory=now)
+
+
+def packages() -> dict[str, str]:
+    """Versions of the packages that training depends on, as far as they are installed."""
+    installed = {}
+    for name in _PACKAGES:
+        try:
+            installed[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return installed
+
+
+def git_commit() -> str | None:
+    """Commit of the code that runs, with ``+`` where files differ from it; ``None`` outside a repository."""
+    root = Path(__file__).parents[2]
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        return f"{commit}+" if _git(root, "status", "--porcelain", "--untracked-files=no") else commit
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def identity(stage: str, recipe: Recipe, *parts: str) -> str:
+    """Digest of what makes a stage's weights; the numbers of the other stage do not count."""
+    content = recipe.model_dump(mode="json", exclude={"dpo"} if stage == "sft" else None)
+    return hashlib.sha256(json.dumps([stage, content, *parts], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def folder_digest(folder: Path) -> str:
+    """Digest of a model's or adapter's folder: its configuration whole, both ends of each file of weights."""
+    digest = hashlib.sha256()
+    for path in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors")]):
+        digest.update(f"{path.name} {path.stat().st_size}".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(1 << 20))
+            file.seek(max(0, path.stat().st_size - (1 << 20)))
+            digest.update(file.read(1 << 20))
+    return digest.hexdigest()[:16]
+
+
+def model_digest(name: str, revision: str | None) -> str:
+    """Digest of a local model; for a model with a name, the name and its revision."""
+    folder = Path(name)
+    return folder_digest(folder) if folder.is_dir() else f"{name}@{revision or 'main'}"
+
+
+def write_recipe(recipe: Recipe, folder: Path) -> None:
+    """The resolved recipe: every value, inherited ones too."""
+    text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
+    (folder / RECIPE).write_text(text, encoding="utf-8")
+
+
+def write_record(folder: Path, **parts: Frozen) -> None:
+    """``run.json``: each part under its name."""
+    content: dict[str, Any] = {name: part.model_dump(mode="json") for name, part in parts.items()}
+    (folder / RECORD).write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
