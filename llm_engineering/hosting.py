@@ -4,13 +4,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llm_engineering import bootstrap, telemetry
 from llm_engineering.domain.answers import Answer, Feedback, Question
 from llm_engineering.domain.config import AnswerConfig, IndexRecipe, Sampling, SearchConfig, ServiceConfig
 from llm_engineering.domain.entities import IndexQuery
-from llm_engineering.domain.ports import Index, Warehouse
+from llm_engineering.domain.ports import ChatModel, Index, Warehouse
 from llm_engineering.rag.answer import Done, Sources, Text, answer, stream
 from llm_engineering.rag.retrieve import author_filter, checked_query, hit_json
 from llm_engineering.rag.twin import Twin
@@ -51,7 +51,8 @@ class _Twins:
         self._recipe: IndexRecipe | None = None
         self._twin: Twin | None = None
         self._until = 0.0
-        self._one_at_a_time = asyncio.Lock()
+        self._model: ChatModel | None = None
+        self._one_at_a_time, self._opening = asyncio.Lock(), asyncio.Lock()
         self._endings: list[Callable[[], Awaitable[None]]] = []
 
     async def current(self) -> Twin:
@@ -65,6 +66,11 @@ class _Twins:
             self._until = time.monotonic() + _FRESH
             return self._twin
 
+    async def check_model(self) -> None:
+        """Ask the chat model's server whether it is there, index or none; raises :class:`ModelUnavailable`."""
+        if self._settings.llm_model != bootstrap.OFFLINE:
+            await (await self._endpoint()).check()
+
     async def close(self) -> None:
         """Close every model that was opened."""
         for ending in reversed(self._endings):
@@ -76,21 +82,38 @@ class _Twins:
         def terms(text: str) -> Sequence[int]:
             return sparse.encode_query(text).indices
 
-        model = bootstrap.open_chat_model(self._settings, self._config.chat, embed=embedder.embed_passages, terms=terms)
+        is_offline = self._settings.llm_model == bootstrap.OFFLINE
+        model = (
+            await self._open_model(embed=embedder.embed_passages, terms=terms) if is_offline else await self._endpoint()
+        )
         batcher = QueryBatcher(embedder.embed_queries, size=self._limits.batch_size, delay=self._limits.batch_delay)
-        self._endings += [model.close, batcher.close]
+        self._endings.append(batcher.close)
         return Twin(
             warehouse=self._warehouse,
             index=self._index,
             embedder=embedder,
             sparse=sparse,
             model=model,
-            planner=None if self._settings.llm_model == bootstrap.OFFLINE else model,
+            planner=None if is_offline else model,
             reranker=await asyncio.to_thread(bootstrap.open_reranker, self._settings),
             config=self._config,
             embed=batcher,
             span=telemetry.span,
         )
+
+    async def _endpoint(self) -> ChatModel:
+        """The model at an endpoint, which is the same whatever the index holds."""
+        async with self._opening:
+            if self._model is None:
+                self._model = await self._open_model()
+            return self._model
+
+    async def _open_model(self, **encoders: Any) -> ChatModel:  # noqa: ANN401  # those of open_chat_model
+        chat = self._config.chat
+        # in a thread: the modules of a client take a second to load
+        model = await asyncio.to_thread(bootstrap.open_chat_model, self._settings, chat, **encoders)
+        self._endings.append(model.close)
+        return model
 
 
 def _service(twins: _Twins, settings: "Settings", config: AnswerConfig, warehouse: Warehouse) -> Service:
@@ -124,9 +147,6 @@ def _service(twins: _Twins, settings: "Settings", config: AnswerConfig, warehous
     async def index_is_there() -> None:
         await twins.current()
 
-    async def model_is_there() -> None:
-        await (await twins.current()).model.check()
-
     return Service(
         model=settings.llm_model,
         answer=whole,
@@ -134,7 +154,7 @@ def _service(twins: _Twins, settings: "Settings", config: AnswerConfig, warehous
         search=search,
         passage=around,
         save_feedback=save_feedback,
-        checks={"warehouse": warehouse_is_there, "index": index_is_there, "model": model_is_there},
+        checks={"warehouse": warehouse_is_there, "index": index_is_there, "model": twins.check_model},
         sampling=config.sampling,
     )
 

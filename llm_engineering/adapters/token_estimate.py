@@ -16,7 +16,7 @@ def estimated_tokens(text: str) -> int:
     line break, and indentation by fours; each other ASCII sign; two for any other character of the basic plane, and four
     (its bytes) beyond it.
     """
-    tokens = len(_PIECES.findall(text)) + text.count("\n")
+    tokens: int = len(_PIECES.findall(text)) + text.count("\n")
     tokens += sum((len(run) - run.count("\n")) // 4 for run in _BLANKS.findall(text))
     if not text.isascii():
         tokens += len(_BEYOND_ASCII.findall(text)) + 2 * len(_BEYOND_PLANE.findall(text))

@@ -147,7 +147,7 @@ class ChatConfig(Configuration):
     """For one whole reply, and for each wait between two pieces of a stream."""
     connect_timeout: float = Field(default=5.0, gt=0)
     retries: int = Field(default=3, ge=0)
-    concurrency: int = Field(default=16, ge=1)
+    concurrency: int = Field(default=64, ge=1)
     """Requests under way at once; more wait their turn."""
 
 
@@ -185,7 +185,7 @@ class AnswerConfig(Configuration):
 class ServiceConfig(Configuration):
     """Limits of the service. Times in seconds, sizes in bytes."""
 
-    in_flight: int = Field(default=16, ge=1)
+    in_flight: int = Field(default=64, ge=1)
     """Questions being answered at once; more wait their turn."""
     queue: int = Field(default=64, ge=0)
     """Questions that may wait; one more is told to come back later."""

@@ -123,6 +123,7 @@ class Clients:
 def served(app: ASGIApp, *, graceful: int = 10) -> Iterator[tuple[str, uvicorn.Server]]:
     """A real server on a free port of this machine, in a thread; stopped gracefully at the end."""
     listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     config = uvicorn.Config(app, log_config=None, proxy_headers=False, timeout_graceful_shutdown=graceful)
     server = uvicorn.Server(config)
     started = threading.Event()

@@ -93,7 +93,7 @@ async def test_without_an_index_it_says_so_and_takes_up_what_another_process_wri
             refused = await client.post(path, json=ask())
             assert (refused.status_code, refused.json()["type"]) == (503, "/problems/no-index")
         checks = (await client.get("/ready")).json()["checks"]
-        assert checks == {"warehouse": True, "index": False, "model": False}
+        assert checks == {"warehouse": True, "index": False, "model": True}
 
         more = [f"{KAFKA} This is edition {number} of it." for number in range(5)]
         writing = asyncio.create_task(written(tmp_path, KAFKA, *more))
