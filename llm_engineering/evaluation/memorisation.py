@@ -1,0 +1,91 @@
+"""Memorisation: how much of the twin's output stands word for word in its training text, beside the author's own habit."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from llm_engineering.domain.evaluation_config import EvaluationConfig
+from llm_engineering.domain.twin_evaluation_config import MemorisationConfig
+from llm_engineering.evaluation.prose import StyleText
+from llm_engineering.evaluation.report import Figure, Part
+from llm_engineering.evaluation.resampling import ratio
+from llm_engineering.evaluation.verbatim import Matches, Run, matches
+
+NAME = "Memorisation"
+TWIN, AUTHOR = "twin's output", "author's held-out text"
+_WORD = re.compile(r"\w+(?:['’]\w+)*")
+_SHOWN = 25
+"""Words of a run that are shown."""
+
+
+def memorisation(
+    *,
+    twin: Sequence[StyleText],
+    held_out: Sequence[StyleText],
+    training: Iterable[StyleText],
+    config: MemorisationConfig,
+    evaluation: EvaluationConfig,
+) -> Part:
+    """Shares and lengths of verbatim runs, code included. ``training`` is read once.
+
+    The author's rate is that of held-out texts: what anyone repeats between documents, a stock phrase or a signature.
+    """
+    sides = {TWIN: list(twin), AUTHOR: list(held_out)}
+    texts = [words_of(each.text) for side in sides.values() for each in side]
+    found = iter(matches(texts, ((each.document_id, words_of(each.text)) for each in training)))
+    of_side = {name: [next(found) for _ in side] for name, side in sides.items()}
+    figures = [
+        figure for name, side in sides.items() for figure in _figures(name, side, of_side[name], config, evaluation)
+    ]
+    counts = {f"longest verbatim run, {name} (words)": _longest(of_side[name]) for name in sides}
+    return Part(
+        name=NAME,
+        figures=tuple(figures),
+        counts=counts,
+        notes=(
+            f"Share of the runs of {config.gram} words that stand in the training text.",
+            "A twin far above the author's own rate repeats what it was trained on.",
+        ),
+        findings=_findings(sides[TWIN], of_side[TWIN], least=config.gram),
+        missing="" if any(each.text.strip() for each in twin) else "the twin has written nothing",
+    )
+
+
+def words_of(text: str) -> list[str]:
+    """Words and numbers in lower case, as runs are compared: case, punctuation and white space do not count."""
+    return [word.replace("’", "'") for word in _WORD.findall(text.lower())]
+
+
+def _figures(
+    name: str,
+    texts: Sequence[StyleText],
+    found: Sequence[Matches],
+    config: MemorisationConfig,
+    evaluation: EvaluationConfig,
+) -> list[Figure]:
+    grams = [each.grams(config.gram) for each in found]
+    groups = [each.document_id for each in texts]
+    runs = [float(each.longest.length) if each.longest else 0.0 for each in found]
+    share = ratio([known for known, _ in grams], [all_ for _, all_ in grams], groups, config=evaluation)
+    longest = ratio(runs, [1.0] * len(runs), groups, config=evaluation)
+    return [
+        Figure(name=f"share of {config.gram}-grams in the training text, {name}", over="texts", interval=share),
+        Figure(name=f"longest verbatim run of a text (words), {name}", over="texts", interval=longest),
+    ]
+
+
+def _longest(found: Sequence[Matches]) -> int:
+    return max((each.longest.length for each in found if each.longest), default=0)
+
+
+def _findings(texts: Sequence[StyleText], found: Sequence[Matches], *, least: int) -> dict[str, tuple[str, ...]]:
+    runs = [
+        (run, text) for text, each in zip(texts, found, strict=True) if (run := each.longest) and run.length >= least
+    ]
+    runs.sort(key=lambda pair: -pair[0].length)
+    lines = tuple(_line(run, words_of(text.text)) for run, text in runs)
+    return {"Longest verbatim run of each text": lines} if lines else {}
+
+
+def _line(run: Run, words: Sequence[str]) -> str:
+    shown = " ".join(words[run.end - run.length : run.end][:_SHOWN])
+    return f"{run.length} words of {run.source}: “{shown}{' …' if run.length > _SHOWN else ''}”"
