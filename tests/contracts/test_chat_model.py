@@ -1,4 +1,4 @@
-"""The promises of the port ChatModel, kept by ``offline`` and by the client of endpoints over a scripted and a real server.
+"""The promises of the port ChatModel, kept by ``offline``, by a local model, and by the client of endpoints over two servers.
 
 ``TWIN_TEST_LLM_BASE_URL`` with ``TWIN_TEST_LLM_MODEL`` and ``TWIN_TEST_LLM_API_KEY`` runs the same against your endpoint.
 """
@@ -16,13 +16,14 @@ from pydantic import BaseModel
 from llm_engineering.adapters.offline import OfflineModel
 from llm_engineering.adapters.openai import OpenAIChatModel
 from llm_engineering.adapters.traced_model import TracedModel
+from llm_engineering.adapters.transformers import TransformersChatModel
 from llm_engineering.domain.answers import Message, Passage, Prompt, Reply
 from llm_engineering.domain.config import ChatConfig, Sampling
 from llm_engineering.domain.entities import Kind
 from llm_engineering.domain.errors import ModelReplyInvalid
 from llm_engineering.domain.ports import ChatModel
 from tests.doubles.chat_server import ChatServer, says
-from tests.doubles.tiny_chat import CannotStart, tiny_chat_server
+from tests.doubles.tiny_chat import CannotStart, make_tiny_model, tiny_chat_server
 
 Result = TypeVar("Result")
 Open = Callable[[], ChatModel]
@@ -78,6 +79,14 @@ def transformers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Open]:
 
 
 @pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Open:
+    """A model of random weights in this process."""
+    folder = tmp_path_factory.mktemp("local") / "tiny"
+    make_tiny_model(folder)
+    return lambda: TransformersChatModel(folder, ChatConfig())
+
+
+@pytest.fixture(scope="module")
 def endpoint() -> Open:
     url = os.environ.get("TWIN_TEST_LLM_BASE_URL")
     if not url:
@@ -87,7 +96,7 @@ def endpoint() -> Open:
 
 
 @pytest.fixture(
-    params=["double", "traced", "offline", pytest.param("transformers", marks=pytest.mark.slow), "endpoint"]
+    params=["double", "traced", "offline", "local", pytest.param("transformers", marks=pytest.mark.slow), "endpoint"]
 )
 def opened(request: pytest.FixtureRequest) -> Open:
     return request.getfixturevalue(request.param)
