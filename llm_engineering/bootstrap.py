@@ -158,6 +158,13 @@ def chunker_for(config: FeatureConfig, embedder: Embedder) -> Callable[[Document
     return chunks_of
 
 
+def language_of(text: str) -> str | None:
+    """ISO 639-1 code of a text's natural language; ``None`` where it cannot be told."""
+    from llm_engineering.dataset.language import language_of as detect
+
+    return detect(text)
+
+
 def recipe_for(settings: "Settings", config: FeatureConfig, embedder: Embedder, sparse: SparseEncoder) -> IndexRecipe:
     """Everything that decides what the index holds; stamped into it and compared before each sync."""
     from llm_engineering.features.chunk import chunker_fingerprint
@@ -354,3 +361,16 @@ def pieces_for(clean: CleanConfig) -> "ReadPieces":
         return pieces
 
     return read
+
+
+def datasets_folder(settings: "Settings") -> Path:
+    """Where datasets are kept: one folder for each name, in it one for each version."""
+    return settings.twin_home / "datasets"
+
+
+def push_dataset(settings: "Settings", folder: Path, repository: str) -> str:
+    """Upload a dataset's folder to ``repository`` on the Hugging Face Hub, and return its address there."""
+    from llm_engineering.adapters.huggingface_hub import push_folder
+
+    token = settings.hf_token.get_secret_value() if settings.hf_token else None
+    return push_folder(folder, repository, token=token)

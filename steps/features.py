@@ -52,6 +52,7 @@ def sync_index(config: FeatureConfig, rebuild: bool = False) -> Annotated[SyncRe
             embedder=embedder,
             sparse=sparse,
             config=config.sync,
+            language_of=bootstrap.language_of,
             rebuild=rebuild,
             progress=progress,
         )

@@ -8,7 +8,7 @@ from typing import Protocol
 from pydantic import Field
 
 from llm_engineering.domain.config import IndexRecipe, SyncConfig
-from llm_engineering.domain.entities import Change, Chunk, DocumentState, Frozen, IndexedChunk
+from llm_engineering.domain.entities import Change, Chunk, DocumentState, Frozen, IndexedChunk, TextFormat
 from llm_engineering.domain.ports import Embedder, Index, IndexWriter, SparseEncoder, Warehouse
 
 
@@ -36,6 +36,8 @@ class SyncReport(Frozen):
 
 
 Chunker = Callable[[DocumentState], list[Chunk]]
+LanguageOf = Callable[[str], str | None]
+"""ISO 639-1 code of a text's natural language, where it can be told."""
 
 
 class Progress(Protocol):
@@ -55,10 +57,13 @@ def sync(
     embedder: Embedder,
     sparse: SparseEncoder,
     config: SyncConfig,
+    language_of: LanguageOf | None = None,
     rebuild: bool = False,
     progress: Progress | None = None,
 ) -> SyncReport:
     """Make the index equal the warehouse. Cost follows the number of changes; running it again does nothing.
+
+    ``language_of`` is asked for the language of a text whose source states none, so that filters find it.
 
     Killed at any moment it loses nothing: readers keep the old state until the commit, and the next run goes on from
     the last watermark, which moves only after the points of its changes are durable.
@@ -67,7 +72,7 @@ def sync(
     visible = None if rebuild else _visible_watermark(warehouse, index)  # a rebuild asks nothing of a damaged index
     if visible == head and not _outdated(index, recipe):
         return SyncReport(watermark=head)
-    work = _Sync(warehouse, recipe, chunker, embedder, sparse, config)
+    work = _Sync(warehouse, recipe, chunker, embedder, sparse, config, language_of)
     with index.writer(recipe, rebuild=rebuild) as writer:
         mark = _watermark(warehouse, writer, head=head)
         if mark is None:
@@ -155,7 +160,9 @@ class _Sync:
         embedder: Embedder,
         sparse: SparseEncoder,
         config: SyncConfig,
+        language_of: LanguageOf | None,
     ) -> None:
+        self._language_of = language_of
         self._warehouse = warehouse
         self._recipe = recipe
         self._chunker = chunker
@@ -202,6 +209,7 @@ class _Sync:
                 continue
             self._counts["documents" if id_ in new else "caught_up"] += 1
             with self.timed("chunk"):
+                state = self._in_its_language(state)
                 chunks = self._chunker(state)
             stale[id_] = stale[id_] - {chunk.id for chunk in chunks}
             waiting.extend((state, chunk) for chunk in chunks)
@@ -215,6 +223,13 @@ class _Sync:
             if gone:
                 writer.retire(gone)
             self._counts["retired"] += sum(len(stale[id_]) for id_ in ids if id_ in new)
+
+    def _in_its_language(self, state: DocumentState) -> DocumentState:
+        revision = state.revision
+        if self._language_of is None or revision is None or revision.language or revision.format is TextFormat.CODE:
+            return state
+        stated = revision.model_copy(update={"language": self._language_of(revision.text)})
+        return state.model_copy(update={"revision": stated})
 
     def _retire(self, writer: IndexWriter, document_ids: Sequence[str]) -> None:
         gone = [chunk for chunks in writer.chunk_ids(document_ids).values() for chunk in chunks]

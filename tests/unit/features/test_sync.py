@@ -86,6 +86,7 @@ class Twin:
             embedder=self.embedder,
             sparse=WordSparseEncoder(),
             config=SyncConfig(batch_documents=batch, batch_chunks=3),
+            language_of=lambda text: "fr" if text.startswith("Bonjour") else None,
             rebuild=rebuild,
             progress=lambda done, total: self.told.append((done, total)),
         )
@@ -275,3 +276,11 @@ def test_after_any_history_the_index_equals_the_warehouse(tmp_path_factory: pyte
                 assert twin.indexed() == twin.expected()
     finally:
         twin.close()
+
+
+def test_a_text_whose_source_states_no_language_is_indexed_in_the_one_it_is_written_in(twin: Twin):
+    twin.write("one", "Bonjour tout le monde")
+    twin.write("two", "Grüezi mitenand")
+    twin.warehouse.record([draft("three", "Bonjour und hallo").model_copy(update={"language": "de"})])
+    twin.sync()
+    assert {item.title: item.language for item in twin.index.chunks()} == {"one": "fr", "two": None, "three": "de"}
