@@ -2,7 +2,7 @@
 
 import json
 import re
-import unicodedata
+from collections.abc import Iterable
 
 from llm_engineering.dataset.language import language_of
 from llm_engineering.dataset.words import code_share, content_words, count_words, fingerprint, grams, prose, words
@@ -45,6 +45,8 @@ _CHAT_MARK = re.compile(
     r"(?i)<\|[a-z_]+\|>|\[/?INST\]|</?(?:passage|source|document|instruction|answer|think)>"
     r"|\{\{?\s*(?:passage|text|instruction|answer|question|title)\s*\}?\}"
 )
+_NO_CHARACTER = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffd]")
+_LETTER = re.compile(r"[^\W\d_]")
 _GIVEN_AWAY = 12
 
 
@@ -52,10 +54,7 @@ def broken(text: str) -> str | None:
     """No words at all, or characters that no text has."""
     if not words(text):
         return "no words"
-    wrong = sum(
-        character == "\ufffd" or (unicodedata.category(character) in {"Cc", "Cs"} and character not in "\t\n\r\f\v")
-        for character in text
-    )
+    wrong = len(_NO_CHARACTER.findall(text))
     return f"{wrong} broken characters" if wrong > max(2, len(text) // 200) else None
 
 
@@ -116,8 +115,7 @@ def boilerplate(text: str) -> str | None:
     calling = sum(count_words(sentence) for sentence in sentences if _CALL_TO_ACTION.search(sentence))
     if calling * 2 >= count_words(spoken) > 0:
         return "mostly calls to action"
-    visible = [character for character in spoken if not character.isspace()]
-    if visible and sum(character.isalpha() for character in visible) * 2 < len(visible):
+    if len(_LETTER.findall(spoken)) * 2 < len("".join(spoken.split())):
         return "mostly digits and signs"
     return None
 
@@ -140,13 +138,16 @@ def points_at_source(text: str) -> str | None:
     return found[0] if found else None
 
 
-def gives_answer_away(instruction: str, answer: str) -> str | None:
-    """The instruction quotes twelve words of the answer's body in a row, or all of it."""
-    body = "\n".join(line for line in answer.splitlines() if not line.lstrip().startswith("#"))
+def gives_answer_away(instruction: str, answer: str, *, known: Iterable[str] = ()) -> str | None:
+    """The instruction quotes twelve words of the answer in a row, or all of it. Titles and headings (``known``) may be quoted."""
     if fingerprint(instruction) == fingerprint(answer):
         return "they are the same"
     told = set(grams(words(instruction), _GIVEN_AWAY))
-    shared = next((run for run in grams(words(body), _GIVEN_AWAY) if run in told), None) if told else None
+    if not told:
+        return None
+    named = words("\n".join(known))
+    told.difference_update(grams(named, _GIVEN_AWAY))
+    shared = next((run for run in grams(words(answer), _GIVEN_AWAY) if run in told), None)
     return " ".join(shared) if shared else None
 
 

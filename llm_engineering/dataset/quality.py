@@ -164,7 +164,7 @@ _SAMPLE_GATES: dict[Reason, Check[Sample]] = {
     ),
     Reason.MODEL_REFUSAL: lambda sample, _: _first(checks.model_refusal, _by_model(sample)),
     Reason.POINTS_AT_SOURCE: lambda sample, _: _first(checks.points_at_source, _seen_alone(sample)),
-    Reason.GIVES_ANSWER_AWAY: lambda sample, _: checks.gives_answer_away(sample.instruction, sample.answer),
+    Reason.GIVES_ANSWER_AWAY: lambda sample, _: _gives_answer_away(sample),
     Reason.CODE_ONLY: lambda sample, around: _code_only(sample.provenance, sample.answer, around),
     Reason.BOILERPLATE: lambda sample, _: checks.boilerplate(sample.answer),
     Reason.OTHER_LANGUAGE: lambda sample, around: _wrong_language(sample, around),
@@ -256,6 +256,11 @@ def _seen_alone(sample: Sample) -> tuple[str, ...]:
         *(() if own_words else (sample.instruction,)),
         *((sample.answer,) if sample.origin is Origin.REPHRASED else ()),
     )
+
+
+def _gives_answer_away(sample: Sample) -> str | None:
+    where = sample.provenance
+    return checks.gives_answer_away(sample.instruction, sample.answer, known=(where.title, *where.heading_path))
 
 
 def _code_only(where: Provenance, text: str, around: Surroundings) -> str | None:

@@ -71,9 +71,9 @@ class QualityConfig(Configuration):
     """ISO 639-1 codes that may pass; empty: every language."""
     max_code_share: float = Field(default=0.8, ge=0, le=1)
     """Share of code lines above which an answer counts as code only (repository documents are exempt)."""
-    support: float = Field(default=0.5, ge=0, le=1)
+    support: float = Field(default=0.6, ge=0, le=1)
     """Of a rephrased answer: share of its content words that its passage must hold."""
-    support_pairs: float = Field(default=0.1, ge=0, le=1)
+    support_pairs: float = Field(default=0.2, ge=0, le=1)
     """The same for its pairs of neighbouring content words."""
     support_cosine: float = Field(default=0.3, ge=-1, le=1)
     """Cosine to its passage that a rephrased answer must reach, where there is an embedder."""
