@@ -41,11 +41,15 @@ NAMES = {
     "input_tokens": "gen_ai.usage.input_tokens",
     "output_tokens": "gen_ai.usage.output_tokens",
     "output_type": "gen_ai.output.type",
+    "agent": "gen_ai.agent.name",
+    "http_method": "http.request.method",
+    "http_route": "http.route",
+    "http_status": "http.response.status_code",
 }
-"""Our words and what the semantic conventions for generative AI call them; any other word becomes ``twin.<word>``."""
+"""Our words and what the semantic conventions (generative AI, HTTP) call them; any other becomes ``twin.<word>``."""
 LISTS = frozenset({"gen_ai.response.finish_reasons"})
 CALLS = frozenset({"chat", "embeddings"})
-"""Operations that ask a model somewhere else: their spans are of kind client."""
+"""Operations that ask a model somewhere else: their spans are of kind client. Spans of HTTP requests are of kind server."""
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _SECRET = "**********"
@@ -63,6 +67,19 @@ class Span:
         if self._span is not None:
             self._span.set_attributes(_named(attributes))
 
+    def rename(self, name: str) -> None:
+        """Give it the name that is known by now."""
+        if self._span is not None:
+            self._span.update_name(name)
+
+    def fail(self, kind: str) -> None:
+        """Mark it as failed with an error of that kind."""
+        if self._span is not None:
+            from opentelemetry.trace import Status, StatusCode
+
+            self._span.set_attribute("error.type", kind)
+            self._span.set_status(Status(StatusCode.ERROR))
+
 
 @contextmanager
 def span(name: str, *, current: bool = True, **attributes: Value | None) -> Iterator[Span]:
@@ -78,6 +95,7 @@ def span(name: str, *, current: bool = True, **attributes: Value | None) -> Iter
 
     known = _named({"request_id": request_id.get(), **attributes})
     kind = SpanKind.CLIENT if attributes.get("operation") in CALLS else SpanKind.INTERNAL
+    kind = SpanKind.SERVER if "http_method" in attributes else kind
     started = _tracer.start_span(name, kind=kind, attributes=known)
     try:
         with use_span(started, record_exception=False, set_status_on_exception=False) if current else nullcontext():

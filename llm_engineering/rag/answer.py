@@ -46,12 +46,17 @@ async def answer(question: Question, twin: Twin, *, request_id: str, sampling: S
     (:class:`UnknownAuthor`) for a question that cannot be asked, :class:`StoreError`, :class:`ModelError`.
     """
     ledger = Ledger(twin.span)
-    material = await _gather(question, twin, ledger)
-    if material.prompt is None:
-        return _settled(material, twin, ledger, request_id)
-    with ledger.stage("write"):
-        reply = await twin.model.complete(material.prompt, sampling=sampling or twin.config.sampling)
-    return await _verified(reply, material, twin, ledger, request_id)
+    with twin.span("answer", operation="invoke_agent", agent="llm-twin") as whole:
+        material = await _gather(question, twin, ledger)
+        if material.prompt is None:
+            given = _settled(material, twin, ledger, request_id)
+        else:
+            with ledger.stage("write"):
+                reply = await twin.model.complete(material.prompt, sampling=sampling or twin.config.sampling)
+            given = await _verified(reply, material, twin, ledger, request_id)
+        whole.set(route=given.route.value, grounded=given.grounded, citations=len(given.citations))
+        whole.set(input_tokens=given.usage.prompt_tokens, output_tokens=given.usage.completion_tokens)
+    return given
 
 
 async def stream(
@@ -90,19 +95,24 @@ async def stream(
 async def _gather(question: Question, twin: Twin, ledger: Ledger) -> _Material:
     """Every stage before a model writes."""
     asked = checked_query(question.query)
-    with ledger.stage("understand"):
+    with ledger.stage("understand") as remarks:
         meant, authors = await _understand(question, twin, ledger)
+        remarks.set(route=meant.route.value, filtered=meant.filters != Filters())
     if meant.route in FIXED:
         return _Material(meant.route, None, FIXED[meant.route])
-    with ledger.stage("expand"):
+    with ledger.stage("expand") as remarks:
         queries = [meant.query, *await _expand(meant.query, twin, ledger)]
-    with ledger.stage("retrieve"):
+        remarks.set(queries=len(queries))
+    with ledger.stage("retrieve", operation="retrieval") as remarks:
         hits = await _retrieve(queries, meant.filters, question, twin)
-    with ledger.stage("rerank"):
+        remarks.set(hits=len(hits))
+    with ledger.stage("rerank") as remarks:
         best = await _rerank(meant.query, hits, question, twin, ledger)
-    with ledger.stage("assemble"):
+        remarks.set(hits=len(best))
+    with ledger.stage("assemble") as remarks:
         sure = await asyncio.to_thread(confidence, meant.query, [*best, *hits], terms=twin.terms)
         assembled = await asyncio.to_thread(_assemble, meant, best, twin)
+        remarks.set(passages=len(assembled.passages), stale=assembled.stale, confidence=round(sure, 3))
     if assembled.stale:
         ledger.note(f"assemble: {assembled.stale} of {len(best)} hits were stale")
     if not assembled.passages or sure < twin.config.threshold:
@@ -143,7 +153,8 @@ async def _retrieve(queries: Sequence[str], filters: Filters, question: Question
 
     async def search(query: str) -> list[Hit]:
         text = checked_query(query)
-        dense = await (twin.embed(text) if twin.embed else asyncio.to_thread(twin.embedder.embed_query, text))
+        with twin.span("embed", operation="embeddings"):
+            dense = await (twin.embed(text) if twin.embed else asyncio.to_thread(twin.embedder.embed_query, text))
         wanted = IndexQuery(
             dense=dense,
             sparse=twin.sparse.encode_query(text),
@@ -205,8 +216,9 @@ def _speaker(meant: Understanding, authors: Sequence[Author], assembled: Assembl
 async def _verified(reply: Reply, material: _Material, twin: Twin, ledger: Ledger, request_id: str) -> Answer:
     """The reply with what is true of it. A reply of which nothing could be verified claims nothing: it becomes "I don't know"."""
     passages: tuple[Passage, ...] = material.prompt.passages if material.prompt else ()
-    with ledger.stage("verify"):
+    with ledger.stage("verify") as remarks:
         checked = await asyncio.to_thread(verify, reply.text, passages, warehouse=twin.warehouse, terms=twin.terms)
+        remarks.set(citations=len(checked.citations), removed=checked.removed, refused=checked.refused)
     ledger.spend(reply.prompt_tokens, reply.completion_tokens)
     ledger.note(*(f"write: the model's server does not do {what}" for what in reply.lacked))
     if checked.refused:

@@ -1,10 +1,11 @@
 """What one answer costs: time by stage, tokens of every model call, and what went otherwise than asked."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from llm_engineering.domain.answers import Usage
+from llm_engineering.rag.twin import Remarks, Spans
 
 _RETRIEVAL = ("retrieve", "rerank", "assemble")
 
@@ -12,19 +13,19 @@ _RETRIEVAL = ("retrieve", "rerank", "assemble")
 class Ledger:
     """Filled by the stages of one answer, read once at its end."""
 
-    def __init__(self, span: Callable[[str], AbstractContextManager[object]]) -> None:
+    def __init__(self, span: Spans) -> None:
         self._span = span
         self._stages: dict[str, float] = {}
         self._tokens = [0, 0]
         self._notes: list[str] = []
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Times what happens inside, under a span of that name."""
+    def stage(self, name: str, *, operation: str | None = None) -> Iterator[Remarks]:
+        """Times what happens inside, under a span of that name; ``operation`` as the GenAI conventions call it."""
         started = time.perf_counter()
         try:
-            with self._span(name):
-                yield
+            with self._span(name, operation=operation) as remarks:
+                yield remarks
         finally:
             self._stages[name] = (time.perf_counter() - started) * 1000
 

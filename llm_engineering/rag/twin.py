@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from llm_engineering.domain.answers import Answer, Passage
 from llm_engineering.domain.config import AnswerConfig
@@ -12,8 +13,33 @@ Embed = Callable[[str], Awaitable[list[float]]]
 """Turns one query into its vector; a service may gather queries that come at the same time."""
 
 
-def _no_span(stage: str) -> AbstractContextManager[object]:
-    return nullcontext(stage)
+Value = str | bool | int | float
+
+
+class Remarks(Protocol):
+    """Takes what becomes known of a stage while it runs."""
+
+    def set(self, **attributes: Value | None) -> None:
+        """Add it; ``None`` says nothing."""
+        ...
+
+
+class Spans(Protocol):
+    """Opens a span around a stage."""
+
+    def __call__(
+        self, name: str, *, operation: str | None = None, agent: str | None = None
+    ) -> AbstractContextManager[Remarks]:
+        """Entered when the stage begins, left when it ends."""
+        ...
+
+
+class _Unheard:
+    def set(self, **attributes: Value | None) -> None: ...
+
+
+def _no_span(name: str, *, operation: str | None = None, agent: str | None = None) -> AbstractContextManager[Remarks]:
+    return nullcontext(_Unheard())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +58,7 @@ class Twin:
     config: AnswerConfig = field(default_factory=AnswerConfig)
     embed: Embed | None = None
     """Used in place of ``embedder.embed_query`` where it is given."""
-    span: Callable[[str], AbstractContextManager[object]] = _no_span
+    span: Spans = _no_span
     """Entered around each stage with its name: understand, expand, retrieve, rerank, assemble, write, verify."""
 
     def terms(self, text: str) -> frozenset[int]:

@@ -44,7 +44,7 @@ class Front:
         request_id = offered if _SANE_ID.fullmatch(offered) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
         token = telemetry.request_id.set(request_id)
-        started, status = time.perf_counter(), 0
+        started, status, failed = time.perf_counter(), 0, ""
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -57,18 +57,26 @@ class Front:
             await send(message)
 
         try:
-            await self._app(scope, receive, answer)
-        except Exception as error:  # noqa: BLE001  # the last line: nothing internal leaves, all of it is logged
-            problem = problem_of(error, request_id=request_id, retry_after=self._retry_after)
-            if not status:
-                await problem(scope, receive, answer)
+            with telemetry.span(scope["method"], http_method=scope["method"]) as whole:
+                try:
+                    await self._app(scope, receive, answer)
+                except Exception as error:  # noqa: BLE001  # the last line: nothing internal leaves, all of it is logged
+                    failed = type(error).__name__
+                    problem = problem_of(error, request_id=request_id, retry_after=self._retry_after)
+                    if not status:
+                        await problem(scope, receive, answer)
+                finally:
+                    self._tell(scope, status or CLIENT_LEFT, time.perf_counter() - started, whole, failed)
         finally:
-            self._tell(scope, status or CLIENT_LEFT, time.perf_counter() - started)
             telemetry.request_id.reset(token)
 
-    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
+    def _tell(self, scope: Scope, status: int, seconds: float, whole: telemetry.Span, failed: str) -> None:
         route = getattr(scope.get("route"), "path", "unknown")
         method = scope["method"]
+        whole.rename(f"{method} {route}")
+        whole.set(http_route=route, http_status=status)
+        if failed or status >= 500:
+            whole.fail(failed or str(status))
         self._metrics.request(route=route, method=method, status=status, seconds=seconds)
         particulars = {"route": route, "method": method, "status": status, "milliseconds": round(seconds * 1000, 1)}
         _log.info("%s %s %d", method, route, status, extra=particulars)

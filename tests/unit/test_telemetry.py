@@ -83,11 +83,12 @@ def test_a_model_call_carries_the_attributes_of_the_genai_conventions(recorded):
 
 
 def test_our_names_are_those_that_the_conventions_publish():
-    from opentelemetry.semconv._incubating.attributes import gen_ai_attributes
+    from opentelemetry.semconv._incubating.attributes import gen_ai_attributes, http_attributes
 
     from llm_engineering.telemetry import NAMES
 
-    published = {value for name, value in vars(gen_ai_attributes).items() if name.startswith("GEN_AI_")}
+    known = {**vars(gen_ai_attributes), **vars(http_attributes)}
+    published = {value for name, value in known.items() if name.startswith(("GEN_AI_", "HTTP_"))}
     assert set(NAMES.values()) <= published
 
 
