@@ -46,6 +46,8 @@ class Settings(BaseSettings):
     """Comma-separated hosts, ``host:port`` or networks (CIDR) that a crawl may contact although they are not public."""
     github_token: SecretStr | None = None
     """For private repositories; sent to github.com alone."""
+    hf_token: SecretStr | None = None
+    """For pushing datasets and models to the Hugging Face Hub; nothing is pushed unless a configuration names a repository."""
     log_level: str = Field(default="WARNING", pattern="(?i)^(debug|info|warning|error)$")
 
     @model_validator(mode="after")

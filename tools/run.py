@@ -15,6 +15,7 @@ import typer
 
 from llm_engineering.bootstrap import prepare_home
 from llm_engineering.domain.config import AnswerConfig, Configuration, FeatureConfig, SourceConfig
+from llm_engineering.domain.dataset_config import DatasetConfig
 from llm_engineering.domain.errors import StoreLocked, TwinError, UsageError
 from llm_engineering.domain.evaluation_config import EvaluationConfig
 from llm_engineering.evaluation.questions import read_lines
@@ -106,6 +107,27 @@ def evaluation(
     read_lines(questions)  # a bad line is said before anything is started
     out = out or load_settings().twin_home / "evaluation"
     run_pipeline("evaluation", numbers, json=json, answering=judged, questions=str(questions), out=str(out))
+
+
+@app.command()
+def dataset(
+    config: Annotated[Path, typer.Option("--config", help="YAML with the numbers of the dataset")] = Path(
+        "configs/dataset.yaml"
+    ),
+    author: Annotated[
+        str | None, typer.Option("--author", help="whose writing; everybody's if nobody is named")
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="what it would be, and what a teacher would cost; nothing is called or written"),
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """Build training data from the warehouse: instructions for the author's own passages, split by document, audited."""
+    numbers = load_config(config, DatasetConfig)
+    if author:
+        numbers = numbers.model_copy(update={"author": author})
+    run_pipeline("dataset", numbers, json=json, dry_run=dry_run)
 
 
 def feature_config(path: Path, sources: list[str], author: str | None) -> FeatureConfig:
@@ -253,6 +275,7 @@ def hand_over(pipeline: Any, orchestrator: Any, config: FeatureConfig, cron: str
 
 
 def _pipelines() -> dict[str, Any]:
+    from pipelines.dataset import dataset_pipeline
     from pipelines.evaluation import evaluation_pipeline
     from pipelines.feature import feature_pipeline, import_pipeline, sync_pipeline
     from pipelines.inference import inference_pipeline
@@ -262,6 +285,7 @@ def _pipelines() -> dict[str, Any]:
         "sync": sync_pipeline,
         "import": import_pipeline,
         "inference": inference_pipeline,
+        "dataset": dataset_pipeline,
         "evaluation": evaluation_pipeline,
     }
 

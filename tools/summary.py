@@ -33,6 +33,9 @@ def print_summary(name: str, reports: Reports, *, seconds: float, console: Conso
     if "write_evaluation" in reports:
         _evaluation(console, reports["write_evaluation"], seconds)
         return
+    if "build_dataset" in reports:
+        _dataset(console, reports["build_dataset"], reports["store_dataset"], seconds)
+        return
     crawled, imported = reports.get("crawl_sources"), reports.get("import_documents")
     table = _table(f"{name} pipeline, {seconds:.1f} s")
     if crawled is not None:
@@ -110,6 +113,47 @@ def _evaluation(console: Console, report: Any, seconds: float) -> None:  # noqa:
     if report.left_out:
         table.add_row("not asked", f"{len(report.left_out)} questions; the report says why")
     table.add_row("report", report.out)
+    console.print(table)
+
+
+def _dataset(console: Console, report: Any, stored: Any, seconds: float) -> None:  # noqa: ANN401  # what the steps returned
+    def counted(counts: Mapping[str, int]) -> str:
+        return ", ".join(f"{count:,} {name}" for name, count in counts.items()) or "none"
+
+    for example in report.examples:
+        _line(console, f"  {' '.join(example.split())}")
+    table = _table(f"dataset pipeline{', dry run' if report.dry_run else ''}, {seconds:.1f} s")
+    table.add_row("source", f"{report.documents:,} documents, {report.passages:,} passages")
+    table.add_row("samples", counted(report.samples))
+    if any(report.pairs.values()):
+        table.add_row("pairs", counted(report.pairs))
+    if report.styles:
+        table.add_row("asked by", counted(report.styles))
+    table.add_row("refused", counted(report.refusals))
+    if report.masked:
+        table.add_row("masked", counted(report.masked))
+    if report.estimate is not None:
+        for name, prompt in report.estimate.examples.items():
+            _line(console, f"prompt {name}:\n{prompt}\n")
+        asked = report.estimate
+        table.add_row("teacher", f"{asked.prompts:,} calls to make, {asked.replayed:,} in the journal")
+        table.add_row("tokens", f"about {asked.prompt_tokens:,} read, {asked.completion_tokens:,} written")
+        table.add_row("cost", f"about {asked.likely:.2f}, at most {asked.most:.2f}")
+    if report.spent:
+        table.add_row(
+            "teacher", ", ".join(f"{value:,.10g} {name.replace('_', ' ')}" for name, value in report.spent.items())
+        )
+    if report.audit is not None:
+        table.add_row(
+            "audit", f"{report.audit.leaks} leaks, {report.audit.repeated_instructions} repeated instructions"
+        )
+    if report.dropped:
+        table.add_row("removed", f"{', '.join(report.dropped)}: held a withdrawn document")
+    if report.folder:
+        table.add_row("dataset", f"{report.folder} ({'new' if report.written else 'unchanged'})")
+        table.add_row("artifact", f"{stored.artifact} ({'new' if stored.written else 'unchanged'})")
+    if report.pushed:
+        table.add_row("pushed", report.pushed)
     console.print(table)
 
 

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from llm_engineering import bootstrap
 from llm_engineering.crawl.transfer import export_lines, import_from
+from llm_engineering.dataset.store import holding
 from llm_engineering.domain.entities import TombstoneReason
 from llm_engineering.domain.errors import UnknownDocument, UsageError
 from tools.entry import main, settings_with_logging
@@ -78,7 +79,8 @@ def import_(
 @app.command()
 def forget(document: Annotated[str, typer.Argument(help="document id, URL or path")], json: AsJson = False) -> None:
     """Withdraw a document: its text is erased here at once, and no later crawl brings it back."""
-    with bootstrap.open_warehouse(settings_with_logging()) as warehouse:
+    settings = settings_with_logging()
+    with bootstrap.open_warehouse(settings) as warehouse:
         found = warehouse.find_documents(document) or warehouse.find_documents(_as_uri(document))
         if not found:
             raise UnknownDocument(
@@ -87,12 +89,21 @@ def forget(document: Annotated[str, typer.Argument(help="document id, URL or pat
         buried = warehouse.bury(
             [item.id for item in found], reason=TombstoneReason.WITHDRAWN, detail="forgotten by request"
         )
+    held = [
+        f"{card.name} {card.version}"
+        for _, card in holding(bootstrap.datasets_folder(settings), [item.id for item in found])
+    ]
     if json:
-        sys.stdout.write(jsonlib.dumps({"forgotten": [item.document_id for item in buried]}) + "\n")
+        forgotten = [item.document_id for item in buried]
+        sys.stdout.write(jsonlib.dumps({"forgotten": forgotten, "datasets": held}) + "\n")
         return
     for item in found:
         sys.stdout.write(f"forgotten  {item.url}\n")
     sys.stdout.write("The text is erased here. It leaves index and cleaned documents with: poe run-sync-pipeline\n")
+    if held:
+        sys.stdout.write(
+            f"It is still in the datasets {', '.join(held)}. They lose it with: poe run-dataset-pipeline\n"
+        )
 
 
 def _as_uri(path: str) -> str:

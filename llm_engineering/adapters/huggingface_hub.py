@@ -1,0 +1,42 @@
+"""The Hugging Face Hub: uploads a folder as one commit of a private dataset repository."""
+
+from pathlib import Path
+
+from llm_engineering.domain.errors import DatasetError, UsageError
+
+
+def push_folder(folder: Path, repository: str, *, token: str | None) -> str:
+    """Upload every file of the folder, what the repository has besides is removed; returns the address of the commit.
+
+    The repository is made, private, if it is not there. An unchanged folder makes no commit. Raises :class:`UsageError`
+    without a token, :class:`DatasetError` if the Hub refuses or cannot be reached.
+    """
+    if not token:
+        raise UsageError(
+            f"hub_repository is {repository}, and there is no token for the Hugging Face Hub",
+            hint="Set HF_TOKEN to one that may write there, or take hub_repository out of the configuration.",
+        )
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
+    api = HfApi(token=token)
+    try:
+        api.create_repo(repository, repo_type="dataset", private=True, exist_ok=True)
+        commit = api.upload_folder(
+            folder_path=folder,
+            repo_id=repository,
+            repo_type="dataset",
+            commit_message=f"Version {folder.name}",
+            delete_patterns="*",
+        )
+    except HFValidationError as error:
+        raise UsageError(
+            f"hub_repository {repository!r} is no name of a repository: {error}", hint="Write owner/name."
+        ) from error
+    except (HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DatasetError(
+            f"The dataset could not be pushed to {repository}: {first}",
+            hint=f"It is whole in {folder}. Check HF_TOKEN and the connection, and run it again.",
+        ) from error
+    return str(commit.commit_url)

@@ -1,0 +1,231 @@
+"""From the warehouse to training data: a folder of the dataset's version, and the same as one artifact."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from zenml import log_metadata, save_artifact, step
+from zenml.client import Client
+from zenml.io import fileio
+
+from llm_engineering import bootstrap
+from llm_engineering.dataset import store
+from llm_engineering.dataset.audit import Audit
+from llm_engineering.dataset.build import Build, Teach, build, draw, write_instructions
+from llm_engineering.dataset.instruct import RULES
+from llm_engineering.dataset.teach import Estimate, Lesson, Taught, estimate, lessons_for, taken_over, teach
+from llm_engineering.domain.config import ChatConfig
+from llm_engineering.domain.dataset_config import DatasetConfig
+from llm_engineering.domain.entities import Frozen
+from llm_engineering.domain.errors import UsageError
+from llm_engineering.domain.ports import Warehouse
+from llm_engineering.domain.samples import AuthorPassage, Refusal, Sample, Split
+from llm_engineering.settings import Settings, load_settings
+from steps.progress import Bar, bar
+
+DATASET = "dataset"
+KEPT_VERSIONS = 5
+EXAMPLES = 5
+
+
+class DatasetReport(Frozen):
+    """What a build made, or with ``dry_run`` would make."""
+
+    name: str
+    version: str = ""
+    folder: str = ""
+    written: bool = False
+    """False where this version was there already."""
+    dry_run: bool = False
+    documents: int = 0
+    passages: int = 0
+    samples: dict[str, int] = Field(default_factory=dict)
+    pairs: dict[str, int] = Field(default_factory=dict)
+    styles: dict[str, int] = Field(default_factory=dict)
+    refusals: dict[str, int] = Field(default_factory=dict)
+    masked: dict[str, int] = Field(default_factory=dict)
+    audit: Audit | None = None
+    estimate: Estimate | None = None
+    """Of a dry run with a teacher: prompts, tokens and money before the first call."""
+    spent: dict[str, float] = Field(default_factory=dict)
+    """What the teacher cost."""
+    examples: tuple[str, ...] = ()
+    """Some instructions, of a dry run."""
+    dropped: tuple[str, ...] = ()
+    """Older versions that held a withdrawn document."""
+    pushed: str = ""
+    seconds: float = 0.0
+
+
+class DatasetArtifact(Frozen):
+    """Which artifact holds the current version."""
+
+    artifact: str = ""
+    written: bool = False
+
+
+@step(enable_cache=False)
+def build_dataset(config: DatasetConfig, dry_run: bool = False) -> Annotated[DatasetReport, "dataset_report"]:
+    """Build, audit and write the dataset; a dry run says what it would be and what a teacher would cost."""
+    settings = load_settings()
+    bootstrap.prepare_home(settings)
+    started = time.perf_counter()
+    with bootstrap.open_warehouse(settings) as warehouse:
+        report = _dry(config, settings, warehouse) if dry_run else _built(config, settings, warehouse)
+    report = report.model_copy(update={"seconds": round(time.perf_counter() - started, 3)})
+    log_metadata(metadata=report.model_dump(mode="json", exclude={"examples"}, exclude_none=True), infer_artifact=True)
+    return report
+
+
+@step(enable_cache=False)
+def store_dataset(config: DatasetConfig, dry_run: bool = False) -> Annotated[DatasetArtifact, "dataset_artifact"]:
+    """Keep the current version as one versioned artifact. Once a document is withdrawn, versions that may hold it go."""
+    settings = load_settings()
+    card = None if dry_run else store.current(_root(settings), config.name)
+    if card is None:
+        return DatasetArtifact()
+    name = f"{DATASET}_{config.name}"
+    with bootstrap.open_warehouse(settings) as warehouse:
+        withdrawn = warehouse.status().tombstones.get("withdrawn", 0)
+    versions = list(Client().list_artifact_versions(artifact=name, sort_by="desc:created", size=100).items)
+    newest = versions[0] if versions else None
+    if newest is not None and newest.run_metadata.get("dataset") == card.version:
+        return DatasetArtifact(artifact=f"{name}:{newest.version}")
+    saved = save_artifact(_root(settings) / card.name / card.version, name=name)
+    log_metadata(
+        metadata={"dataset": card.version, "recipe": card.recipe, "withdrawn": withdrawn}, artifact_version_id=saved.id
+    )
+    leaky = [old for old in versions if old.run_metadata.get("withdrawn") != withdrawn]
+    for old in leaky or versions[KEPT_VERSIONS - 1 :]:
+        if fileio.exists(old.uri):  # the files go; the record that there was such a version belongs to its run
+            Client().delete_artifact_version(old.id, delete_metadata=False, delete_from_artifact_store=True)
+    return DatasetArtifact(artifact=f"{name}:{saved.version}", written=True)
+
+
+def _built(config: DatasetConfig, settings: Settings, warehouse: Warehouse) -> DatasetReport:
+    root = _root(settings)
+    before = store.current(root, config.name)
+    same_split = before is not None and before.configuration.get("split") == config.split.model_dump(mode="json")
+    previous: dict[str, Split] = before.sides if before is not None and same_split else {}
+    spent: dict[str, float] = {}
+    with ExitStack() as open_until_done:
+        progress = open_until_done.enter_context(bar("documents"))
+        teacher = _teacher(config, settings, warehouse, spent) if config.teacher.enabled else None
+        embed = bootstrap.open_embedder(settings, config.embedding).embed_passages if teacher else None
+        made: Build = build(
+            warehouse,
+            config,
+            read=bootstrap.pieces_for(config.clean),
+            teach=teacher,
+            writer=settings.llm_model if teacher else RULES,
+            embed=embed,
+            previous=previous,
+            progress=progress,
+        )
+    card = made.dataset.card
+    written = store.write(made.dataset, root)
+    withdrawn = [
+        state.document.id
+        for state in warehouse.states(include_deleted=True)
+        if state.tombstone is not None and state.tombstone.reason == "withdrawn"
+    ]
+    dropped = store.drop(root, config.name, withdrawn, keep=card.version)
+    folder = root / card.name / card.version
+    return DatasetReport(
+        name=card.name,
+        version=card.version,
+        folder=str(folder),
+        written=written,
+        documents=len(card.documents),
+        passages=card.passages,
+        samples=card.samples,
+        pairs=card.pairs,
+        styles=card.styles,
+        refusals=card.refusals,
+        masked=card.masked,
+        audit=card.audit,
+        spent=spent,
+        dropped=tuple(dropped),
+        pushed=bootstrap.push_dataset(settings, folder, config.hub_repository) if config.hub_repository else "",
+    )
+
+
+def _dry(config: DatasetConfig, settings: Settings, warehouse: Warehouse) -> DatasetReport:
+    with bar("documents") as progress:
+        drawn = draw(warehouse, config, read=bootstrap.pieces_for(config.clean), progress=progress)
+    samples, refusals = write_instructions(drawn, config)
+    asked = None
+    if config.teacher.enabled:
+        lessons = lessons_for(drawn.passages, samples, config.instruct)
+        asked = asyncio.run(_estimated(lessons, config, settings, warehouse))
+    reasons: dict[str, int] = {}
+    for refusal in [*drawn.refusals, *refusals]:
+        reasons[refusal.reason] = reasons.get(refusal.reason, 0) + 1
+    step_between = max(1, len(samples) // EXAMPLES)
+    return DatasetReport(
+        name=config.name,
+        dry_run=True,
+        documents=len(drawn.states),
+        passages=drawn.candidates,
+        samples={"before the gates": len(samples)},
+        refusals=reasons,
+        estimate=asked,
+        examples=tuple(sample.instruction for sample in samples[::step_between][:EXAMPLES]),
+    )
+
+
+def _teacher(config: DatasetConfig, settings: Settings, warehouse: Warehouse, spent: dict[str, float]) -> Teach:
+    """The teacher at ``LLM_MODEL``, as the build calls it; what it cost is put into ``spent``."""
+    _require_teacher(settings)
+
+    def teaching(passages: Sequence[AuthorPassage], by_rules: Sequence[Sample]) -> tuple[list[Sample], list[Refusal]]:
+        lessons = lessons_for(passages, by_rules, config.instruct)
+        with bar("teacher") as progress:
+            taught = asyncio.run(_taught(lessons, config, settings, warehouse, progress))
+        spent.update(
+            taught.cost.model_dump(include={"calls", "replayed", "prompt_tokens", "completion_tokens", "money"})
+        )
+        return taken_over(by_rules, taught), list(taught.refusals)
+
+    return teaching
+
+
+async def _taught(
+    lessons: Sequence[Lesson], config: DatasetConfig, settings: Settings, warehouse: Warehouse, progress: Bar
+) -> Taught:
+    model = bootstrap.open_chat_model(settings, _manners(config))
+    try:
+        return await teach(lessons, model=model, warehouse=warehouse, config=config.teacher, progress=progress)
+    finally:
+        await model.close()
+
+
+async def _estimated(
+    lessons: Sequence[Lesson], config: DatasetConfig, settings: Settings, warehouse: Warehouse
+) -> Estimate:
+    _require_teacher(settings)
+    model = bootstrap.open_chat_model(settings, _manners(config))
+    try:
+        return estimate(lessons, model=model, warehouse=warehouse, config=config.teacher)
+    finally:
+        await model.close()
+
+
+def _manners(config: DatasetConfig) -> ChatConfig:
+    return ChatConfig(timeout=config.teacher.timeout, concurrency=config.teacher.concurrency)
+
+
+def _require_teacher(settings: Settings) -> None:
+    if settings.llm_model == bootstrap.OFFLINE:
+        raise UsageError(
+            "teacher.enabled is true, and LLM_MODEL is offline: there is no model that could teach",
+            hint="Set LLM_BASE_URL and LLM_MODEL, or teacher.enabled to false.",
+        )
+
+
+def _root(settings: Settings) -> Path:
+    return bootstrap.datasets_folder(settings)
