@@ -4,7 +4,7 @@ All methods raise :class:`~llm_engineering.domain.errors.TwinError` subclasses o
 Nothing is opened at import; whoever opens a store closes it (the openers in ``bootstrap`` are context managers).
 """
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
@@ -33,6 +33,7 @@ from llm_engineering.domain.entities import (
     TombstoneReason,
     WarehouseStatus,
 )
+from llm_engineering.domain.registry import Lineage, ModelVersion
 from llm_engineering.domain.samples import Decision, JournalEntry
 
 Structured = TypeVar("Structured", bound=BaseModel)
@@ -419,4 +420,50 @@ class Reranker(Protocol):
 
     def scores(self, query: str, passages: Sequence[str]) -> list[float]:
         """One score per passage, higher is better, in order."""
+        ...
+
+
+class Registry(Protocol):
+    """Keeps trained models with where they came from, and says which one is current. Safe with several processes.
+
+    Promises: a version's files and record appear together or not at all, and a killed process leaves nothing that counts;
+    version numbers of a name grow and are never reused; of a name at most one version is current, at every moment.
+    Raises :class:`UsageError` for references to what is not there, :class:`StoreError` for what is there and broken.
+    """
+
+    def register(
+        self, folder: Path, *, name: str, lineage: Lineage, metrics: Mapping[str, float] | None = None
+    ) -> ModelVersion:
+        """Keep a copy of the folder as the next version of the name, as a candidate.
+
+        Weights and lineage that a version of the name has already (and still holds) are that version: nothing is written.
+        """
+        ...
+
+    def versions(self, name: str | None = None) -> list[ModelVersion]:
+        """Every version (of the name), by name and number."""
+        ...
+
+    def find(self, reference: str) -> ModelVersion:
+        """The version that ``NAME@VERSION``, ``NAME`` (its current one) or ``current`` (the only current one) names."""
+        ...
+
+    def folder(self, model: ModelVersion) -> Path:
+        """Where its files are; :class:`StoreError` if one of them is gone or has another size."""
+        ...
+
+    def promote(self, reference: str) -> ModelVersion:
+        """Make a version the current one of its name; the one that was current is retired. Its files must be whole."""
+        ...
+
+    def rollback(self, name: str) -> ModelVersion:
+        """Make the version current again that was current before; :class:`UsageError` where there was none."""
+        ...
+
+    def retire(self, reference: str, *, erase: bool = False) -> ModelVersion:
+        """Take a version out of use; with ``erase`` its files are removed for good, and only the record stays."""
+        ...
+
+    def saw(self, document_ids: Collection[str]) -> list[ModelVersion]:
+        """The versions whose training saw any of these documents and whose files are still here."""
         ...
