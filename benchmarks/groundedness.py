@@ -107,8 +107,8 @@ def _report(
     print(
         f"{SET}: {len(known)} questions, each with the sections that answer it; `offline` answers. Retrieved means: a relevant "
         f"section is among the {AnswerConfig().k} best chunks; shown means: among the passages that the model was given. "
-        "The weights of confidence were fitted on the first half of the questions, beside those of other corpora; nothing else "
-        "was chosen by this set's answers. 95 % bootstrap intervals.\n"
+        "The weights of confidence and of a passage's place were chosen on the first half of these questions, beside others. "
+        "95 % bootstrap intervals.\n"
     )
     print("| questions | half | cite a relevant section | interval |\n|---|---|---:|---|")
     missed = []
