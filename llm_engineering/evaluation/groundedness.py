@@ -110,7 +110,8 @@ def judge(one: Asked, given: Answer, *, warehouse: Warehouse, retrieved: bool | 
 
 def untrue(citation: Citation, state: DocumentState | None) -> str:
     """Why a citation is not true of the warehouse's document; empty if it is."""
-    told = f"[{citation.marker}] “{' '.join(citation.quote.split())[:80]}”"
+    words = " ".join(citation.quote.encode("utf-8", "replace").decode("utf-8").split())
+    told = f"[{citation.marker}] “{words[:80]}”"
     if state is None:
         return f"{told}: no such document"
     if not state.live or state.revision is None:

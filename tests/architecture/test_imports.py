@@ -16,6 +16,7 @@ ENGINES = {
 
 VIOLATIONS = {
     "a stage imports another stage": ("llm_engineering/crawl/planted.py", "import llm_engineering.features.sync"),
+    "the judge imports what it judges": ("llm_engineering/evaluation/planted.py", "import llm_engineering.rag.answer"),
     "a stage imports an adapter": ("llm_engineering/rag/planted.py", "import llm_engineering.adapters.sqlite"),
     "a stage reads settings": ("llm_engineering/features/planted.py", "import llm_engineering.settings"),
     "an adapter reads settings": ("llm_engineering/adapters/planted.py", "import llm_engineering.settings"),
