@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from llm_engineering.dataset.budget import Budget, Cost, price
 from llm_engineering.dataset.checks import model_refusal
+from llm_engineering.dataset.scribe import Scribe
 from llm_engineering.domain.answers import Prompt, Reply
 from llm_engineering.domain.config import Sampling
 from llm_engineering.domain.dataset_config import TeacherConfig
@@ -106,15 +107,17 @@ class Calls:
 
     A reply that is of no use is kept in the journal like a good one; what met a closed door (no connection, no answer in
     time, too many requests) is not, and is asked again by the next run. When a model fails many times in a row, the rest is
-    not asked (``cost.stopped``), and the failure is raised if it never answered at all.
+    not asked (``cost.stopped``), and the failure is raised if it never answered at all. Several models may share a ``budget``.
     """
 
-    def __init__(self, model: ChatModel, warehouse: Warehouse, config: TeacherConfig) -> None:
+    def __init__(
+        self, model: ChatModel, warehouse: Warehouse, config: TeacherConfig, *, budget: Budget | None = None
+    ) -> None:
         self._model, self._config = model, config
         self._warehouse = warehouse
-        self._scribe = _Scribe(warehouse)
+        self._scribe = Scribe(warehouse)
         self._slots = asyncio.Semaphore(config.concurrency)
-        self._budget = Budget(config)
+        self._budget = budget or Budget(config)
         self._under_way: dict[str, asyncio.Future[Any]] = {}
         self._failures = 0
         self._stopped: Missing | None = None
@@ -235,8 +238,8 @@ class Calls:
 class Told:
     """Tells a progress display how far a run has come, how fast, and what it cost."""
 
-    def __init__(self, calls: Calls, total: int, progress: Progress | None) -> None:
-        self._calls, self._total, self._progress = calls, total, progress
+    def __init__(self, cost: Callable[[], Cost], total: int, progress: Progress | None) -> None:
+        self._cost, self._total, self._progress = cost, total, progress
         self._done = self._refused = 0
         self._began = time.monotonic()
 
@@ -245,7 +248,7 @@ class Told:
         self._done += 1
         self._refused += refused
         if self._progress is not None:
-            cost = self._calls.cost
+            cost = self._cost()
             rate = self._done / max(time.monotonic() - self._began, 1e-3)
             line = f"{rate:.1f}/s, {self._refused} refused, {cost.calls} calls, {cost.money:.4f} spent"
             self._progress(self._done, self._total, line)
@@ -270,42 +273,6 @@ async def for_each(items: Sequence[Item], work: Callable[[Item], Awaitable[Resul
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
     return [results[index] for index in range(len(items))]
-
-
-class _Scribe:
-    """Writes to the journal: what has gathered while one transaction is made to last goes into the next."""
-
-    def __init__(self, warehouse: Warehouse) -> None:
-        self._warehouse = warehouse
-        self._waiting: list[tuple[JournalEntry, asyncio.Future[bool]]] = []
-        self._writing: asyncio.Task[None] | None = None
-
-    async def write(self, entry: JournalEntry) -> bool:
-        """Durable on return; false if it may not be kept."""
-        kept: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiting.append((entry, kept))
-        if self._writing is None or self._writing.done():
-            self._writing = asyncio.create_task(self._write())
-        return await kept
-
-    async def finish(self) -> None:
-        """Return when nothing waits any more."""
-        if self._writing is not None:
-            await self._writing
-
-    async def _write(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting, []
-            try:
-                refused = await asyncio.to_thread(self._warehouse.save_journal, [entry for entry, _ in batch])
-            except Exception as error:  # noqa: BLE001  # each writer gets it
-                for _, kept in batch:
-                    if not kept.done():
-                        kept.set_exception(error)
-                continue
-            for entry, kept in batch:
-                if not kept.done():
-                    kept.set_result(entry.key not in refused)
 
 
 def _read(entry: JournalEntry, shape: type[Shape]) -> Shape | Missing:

@@ -162,7 +162,7 @@ async def teach(
     prompt does not hold its passage. Raises :class:`ModelUnavailable` if the teacher never answers at all.
     """
     async with Calls(model, warehouse, config) as calls:
-        told = Told(calls, len(lessons), progress)
+        told = Told(lambda: calls.cost, len(lessons), progress)
         proofs: dict[str, _Proof] = defaultdict(_Proof)
 
         async def work(lesson: Lesson) -> Sample | Refusal:

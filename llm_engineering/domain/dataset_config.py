@@ -96,6 +96,16 @@ class PreferenceConfig(Configuration):
     length_ratio: float = Field(default=1.6, ge=1)
     """A rejected answer longer or shorter than the chosen one by more than this factor is cut or refused."""
     per_sample: int = Field(default=1, ge=1)
+    """Rejected answers of each source for one instruction."""
+    models: dict[PairSource, str] = Field(default_factory=dict)
+    """Names of the models at ``LLM_BASE_URL`` that write the rejected answers, by source, and under ``judge`` the one that
+    judges. A source that is not named here uses ``LLM_MODEL``."""
+    weaker_prompt: bool = True
+    """``other`` is asked by a prompt that knows nothing of the author; false: by the same prompt as the others."""
+    tolerance: float = Field(default=0.05, ge=0, le=0.5)
+    """How far from one half the share of pairs whose chosen answer is the longer one may be; 0.5 keeps every pair."""
+    calls: TeacherConfig = TeacherConfig(sampling=Sampling(temperature=1.0))
+    """Manners and money of these models; ``enabled`` plays no part."""
 
 
 class SplitConfig(Configuration):

@@ -165,6 +165,28 @@ class Pair(Frozen):
             document_ids=(sample.provenance.document_id,),
         )
 
+    @classmethod
+    def judged(
+        cls,
+        instruction: str,
+        chosen: str,
+        rejected: str,
+        *,
+        source: PairSource,
+        rejected_by: str,
+        document_ids: tuple[str, ...] = (),
+    ) -> "Pair":
+        """Two answers of models, of which a person or a judge preferred one; the documents are those that they speak of."""
+        return cls(
+            id=_id("judged", instruction, chosen, rejected),
+            instruction=instruction,
+            chosen=chosen,
+            rejected=rejected,
+            source=source,
+            rejected_by=rejected_by,
+            document_ids=document_ids,
+        )
+
 
 class Refusal(Frozen):
     """One candidate that did not become a sample or pair, and why. Nothing disappears without one."""
