@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from llm_engineering.training.dpo import dpo as train_dpo
 from llm_engineering.training.recipe import Recipe
 from llm_engineering.training.report import TrainingReport
 from llm_engineering.training.sft import sft as train_sft
@@ -25,6 +26,21 @@ def sft(recipe: RecipeFile, dataset: Dataset, out: Out, json: Json = False) -> N
     """Supervised fine-tuning on the author's own answers."""
     _prepare()
     _show(train_sft(load_config(recipe, Recipe), dataset=dataset, out=out), json=json)
+
+
+@app.command()
+def dpo(
+    recipe: RecipeFile,
+    dataset: Dataset,
+    out: Out,
+    start: Annotated[
+        Path | None, typer.Option("--start", help="folder of the SFT stage to start from; OUT/sft if not given")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Preference optimisation from the SFT adapter, which stays as the reference."""
+    _prepare()
+    _show(train_dpo(load_config(recipe, Recipe), dataset=dataset, out=out, start=start), json=json)
 
 
 def _prepare() -> None:

@@ -7,11 +7,10 @@ import torch
 
 from llm_engineering.training.hardware import Hardware, computing_type
 from llm_engineering.training.recipe import Recipe, StageRecipe
+from llm_engineering.training.terminal import is_watched
 
 
-def shared_arguments(
-    recipe: Recipe, stage: StageRecipe, hardware: Hardware, *, work: Path, bar: bool
-) -> dict[str, Any]:
+def shared_arguments(recipe: Recipe, stage: StageRecipe, hardware: Hardware, *, work: Path) -> dict[str, Any]:
     """Keyword arguments of ``SFTConfig`` and ``DPOConfig``: the recipe's numbers under the names of transformers.
 
     Autocast is on where the computation is bf16. Validation loss chooses the weights that are kept. Nothing is sent anywhere.
@@ -49,5 +48,5 @@ def shared_arguments(
         "greater_is_better": False,
         "restore_callback_states_from_checkpoint": True,
         "report_to": "none",
-        "disable_tqdm": not bar,
+        "disable_tqdm": not is_watched(),
     }

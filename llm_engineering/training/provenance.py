@@ -102,6 +102,15 @@ def write_record(folder: Path, **parts: Frozen) -> None:
     (folder / RECORD).write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
+def read_provenance(folder: Path) -> Provenance | None:
+    """What the record of a stage says it was made with; ``None`` where there is no readable record."""
+    try:
+        content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        return Provenance.model_validate(content["provenance"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
 def _git(root: Path, *arguments: str) -> str:
     done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True)
     return done.stdout.strip()

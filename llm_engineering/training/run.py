@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llm_engineering.domain.errors import UsageError
 from llm_engineering.training.curves import Curves, draw_curves
@@ -22,11 +22,13 @@ from llm_engineering.training.provenance import (
     identity,
     model_digest,
     packages,
+    read_provenance,
     write_recipe,
     write_record,
 )
 from llm_engineering.training.recipe import Recipe, StageRecipe
 from llm_engineering.training.report import TrainingReport, measured, read_report
+from llm_engineering.training.terminal import settle, settle_trainer
 
 if TYPE_CHECKING:
     from accelerate import PartialState
@@ -59,6 +61,8 @@ class Run:
 
         :class:`UsageError` where another run's weights or beginnings are in that place.
         """
+        from accelerate.utils import set_seed
+
         state = processes(hardware)
         digest = model_digest(base, recipe.revision)
         provenance = Provenance(
@@ -80,6 +84,8 @@ class Run:
         run = cls(out / stage, recipe, provenance, state)
         with state.main_process_first():
             run._begin()
+        settle()
+        set_seed(recipe.seed)  # before the model is loaded: a new adapter begins with random numbers
         return run
 
     @contextmanager
@@ -92,6 +98,7 @@ class Run:
 
     def train(self, trainer: "Trainer") -> None:
         """Measure the validation split, then train; a resumed run has measured it before."""
+        settle_trainer(trainer)
         if self.checkpoint is None:
             self._before = measured(trainer.evaluate())
             if self.is_main:
@@ -105,7 +112,6 @@ class Run:
         trainer: "Trainer",
         tokenizer: "PreTrainedTokenizerBase",
         *,
-        rows: int,
         samples: dict[str, int],
         too_long: dict[str, int],
     ) -> TrainingReport:
@@ -118,7 +124,7 @@ class Run:
             folder=str(self.folder),
             samples=samples,
             too_long=too_long,
-            rows=rows,
+            rows=trainer.num_examples(trainer.get_train_dataloader()),
             steps=state.global_step,
             best_step=state.best_global_step,
             stopped_early=state.global_step < state.max_steps,
@@ -188,11 +194,9 @@ def processes(hardware: Hardware) -> "PartialState":
     return PartialState(cpu=hardware.device == "cpu")
 
 
-def _identity(folder: Path) -> Any:  # noqa: ANN401 - of a JSON file
-    try:
-        return json.loads((folder / RECORD).read_text(encoding="utf-8"))["provenance"]["identity"]
-    except (OSError, ValueError, KeyError):
-        return None
+def _identity(folder: Path) -> str | None:
+    provenance = read_provenance(folder)
+    return provenance.identity if provenance else None
 
 
 def _step(checkpoint: Path) -> int:

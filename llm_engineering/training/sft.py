@@ -1,6 +1,5 @@
 """Supervised fine-tuning: an adapter that answers instructions in the author's own words."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,35 +42,31 @@ def sft(recipe: Recipe, *, dataset: Path, out: Path, callbacks: Sequence["Traine
 
     # After the engine: Unsloth changes what these import.
     from datasets import Dataset
-    from transformers import EarlyStoppingCallback
     from trl import SFTConfig, SFTTrainer
 
     from llm_engineering.training.arguments import shared_arguments
-    from llm_engineering.training.watch import Watch
+    from llm_engineering.training.watch import watching
 
-    with run.training(recipe.sft) as curves:
-        watching: list[TrainerCallback] = [Watch(curves, stage="sft"), *callbacks]
-        if recipe.sft.patience:
-            watching.append(EarlyStoppingCallback(recipe.sft.patience))
+    numbers = recipe.sft
+    with run.training(numbers) as curves:
         with unrounded(model):
             trainer = SFTTrainer(
                 model=model,
                 args=SFTConfig(
-                    **shared_arguments(recipe, recipe.sft, hardware, work=run.work, bar=sys.stderr.isatty()),
-                    packing=recipe.sft.packing,
+                    **shared_arguments(recipe, numbers, hardware, work=run.work),
+                    packing=numbers.packing,
                     eval_packing=False,
-                    neftune_noise_alpha=recipe.sft.neftune_alpha,
+                    neftune_noise_alpha=numbers.neftune_alpha,
                 ),
                 train_dataset=Dataset.from_list([row._asdict() for row in train.rows]),
                 eval_dataset=Dataset.from_list([row._asdict() for row in validation.rows]),
                 processing_class=tokenizer,
-                callbacks=watching,
+                callbacks=[*watching(curves, numbers, stage="sft"), *callbacks],
             )
         run.train(trainer)
         return run.keep(
             trainer,
             tokenizer,
-            rows=trainer.num_examples(trainer.get_train_dataloader()),
             samples={"train": len(train.rows), "validation": len(validation.rows)},
             too_long={"train": train.too_long, "validation": validation.too_long},
         )

@@ -2,18 +2,26 @@
 
 import logging
 import math
-import sys
+import shutil
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import EarlyStoppingCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from llm_engineering.domain.errors import TrainingError
 from llm_engineering.training.curves import Curves
 from llm_engineering.training.folders import MARK
+from llm_engineering.training.recipe import StageRecipe
+from llm_engineering.training.terminal import is_watched
 
 _log = logging.getLogger(__name__)
 _SHOWN = ("loss", "eval_loss", "grad_norm", "learning_rate", "rewards/accuracies", "eval_rewards/accuracies")
+
+
+def watching(curves: Curves | None, numbers: StageRecipe, *, stage: str) -> list[TrainerCallback]:
+    """What a stage needs beside its trainer."""
+    stopping = [EarlyStoppingCallback(numbers.patience)] if numbers.patience else []
+    return [Watch(curves, stage=stage), *stopping]
 
 
 class Watch(TrainerCallback):
@@ -51,7 +59,7 @@ class Watch(TrainerCallback):
                 )
         if self._curves is not None:
             self._curves.add(state.global_step, numbers)
-            if not sys.stderr.isatty():
+            if not is_watched():
                 shown = "  ".join(f"{name} {numbers[name]:.4g}" for name in _SHOWN if name in numbers)
                 if shown:
                     _log.info("%s step %d of %d: %s", self._stage, state.global_step, state.max_steps, shown)
@@ -65,4 +73,7 @@ class Watch(TrainerCallback):
     ) -> None:
         """Mark the checkpoint: from here on a killed run resumes at it."""
         if state.is_world_process_zero:
-            (Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / MARK).touch()
+            checkpoint = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+            # With the reference in a folder of its own transformers resumes that one and forgets the trained adapter.
+            shutil.rmtree(checkpoint / "ref", ignore_errors=True)
+            (checkpoint / MARK).touch()

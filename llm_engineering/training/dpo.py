@@ -1,0 +1,102 @@
+"""Direct preference optimisation: from the SFT adapter towards the author's answers, held to a frozen copy of that adapter."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llm_engineering.domain.errors import UsageError
+from llm_engineering.domain.samples import Split
+from llm_engineering.training.base import resolve_base
+from llm_engineering.training.data import dataset_version, read_examples, read_preferences
+from llm_engineering.training.hardware import detect
+from llm_engineering.training.loading import load, unrounded
+from llm_engineering.training.provenance import folder_digest, model_digest, read_provenance
+from llm_engineering.training.recipe import Recipe
+from llm_engineering.training.render import fitting_preferences, require_rows
+from llm_engineering.training.report import TrainingReport
+from llm_engineering.training.run import ADAPTER, Run, processes
+
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
+
+
+def dpo(
+    recipe: Recipe,
+    *,
+    dataset: Path,
+    out: Path,
+    start: Path | None = None,
+    callbacks: Sequence["TrainerCallback"] = (),
+) -> TrainingReport:
+    """Train the recipe's DPO stage; adapter, record and curves come to lie in ``out/dpo``.
+
+    It starts from the SFT stage in ``start``, by default ``out/sft``. No second model is held: the reference is a frozen
+    copy of the adapter beside the trained one. Killed and run again it goes on; finished it is not repeated.
+    """
+    pairs = read_preferences(dataset, Split.TRAIN)
+    held_out = read_preferences(dataset, Split.VALIDATION)
+    hardware = detect()
+    with processes(hardware).main_process_first():
+        examples = read_examples(dataset, Split.TRAIN) if not isinstance(recipe.model, str) else []
+        base = resolve_base(recipe, examples, out / "base")
+    adapter = (start or out / "sft") / ADAPTER
+    _check_same_base(adapter, model_digest(base, recipe.revision), base=base)
+
+    run = Run.open(
+        "dpo", recipe, base=base, dataset=dataset, version=dataset_version(dataset), hardware=hardware, out=out,
+        started_from=folder_digest(adapter),
+    )  # fmt: skip
+    if run.report:
+        return run.report
+
+    model, tokenizer = load(base, recipe, hardware, adapter=adapter)
+    train, train_too_long = fitting_preferences(tokenizer, pairs, context=recipe.context)
+    validation, validation_too_long = fitting_preferences(tokenizer, held_out, context=recipe.context)
+    require_rows(len(train), split="train", context=recipe.context)
+    require_rows(len(validation), split="validation", context=recipe.context)
+
+    # After the engine: Unsloth changes what these import.
+    from datasets import Dataset
+    from trl import DPOConfig, DPOTrainer
+
+    from llm_engineering.training.arguments import shared_arguments
+    from llm_engineering.training.watch import watching
+
+    numbers = recipe.dpo
+    with run.training(numbers) as curves:
+        with unrounded(model):
+            trainer = DPOTrainer(
+                model=model,  # carrying an adapter and given no reference, TRL adds the frozen copy itself
+                args=DPOConfig(
+                    **shared_arguments(recipe, numbers, hardware, work=run.work),
+                    beta=numbers.beta,
+                    loss_type=list(numbers.loss),
+                    loss_weights=list(numbers.loss_weights) if numbers.loss_weights else None,
+                    label_smoothing=numbers.label_smoothing,
+                ),
+                train_dataset=Dataset.from_list(train),
+                eval_dataset=Dataset.from_list(validation),
+                processing_class=tokenizer,
+                callbacks=[*watching(curves, numbers, stage="dpo"), *callbacks],
+            )
+        run.train(trainer)
+        return run.keep(
+            trainer,
+            tokenizer,
+            samples={"train": len(train), "validation": len(validation)},
+            too_long={"train": train_too_long, "validation": validation_too_long},
+        )
+
+
+def _check_same_base(adapter: Path, base_digest: str, *, base: str) -> None:
+    """Raise :class:`UsageError` unless a finished SFT stage of this very base lies beside the adapter."""
+    provenance = read_provenance(adapter.parent)
+    if provenance is None or not adapter.is_dir():
+        raise UsageError(
+            f"There is no finished SFT stage in {adapter.parent}", hint="Run the sft stage first, into the same --out."
+        )
+    if provenance.base_digest != base_digest:
+        raise UsageError(
+            f"The adapter in {adapter} was trained on another base: {provenance.base}",
+            hint=f"The recipe's base is {base}. Train the sft stage on it.",
+        )

@@ -1,0 +1,89 @@
+"""Preference optimisation: from the SFT adapter, against a frozen copy of it."""
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from llm_engineering.domain.errors import UsageError
+from llm_engineering.training.dpo import dpo
+from llm_engineering.training.recipe import DpoLoss
+from tests.doubles.training import small_recipe
+
+
+@pytest.fixture(scope="module")
+def preferred(tmp_path_factory, trained, dataset):
+    """A finished DPO stage, and what its trainer held at the first and at the last step."""
+    import shutil
+
+    from transformers import TrainerCallback
+
+    class Look(TrainerCallback):
+        def __init__(self):
+            self.seen = []
+
+        def on_step_end(self, args, state, control, model, **_):
+            weights = dict(model.named_parameters())
+            self.seen.append(
+                {
+                    name: (weight.detach().clone(), weight.requires_grad)
+                    for name, weight in weights.items()
+                    if "lora_" in name
+                }
+            )
+
+    out = tmp_path_factory.mktemp("preferred") / "run"
+    shutil.copytree(trained[0], out)
+    look = Look()
+    report = dpo(small_recipe(), dataset=dataset, out=out, callbacks=[look])
+    return out, report, look.seen
+
+
+def test_rewards_begin_level_because_the_reference_is_the_sft_adapter(preferred):
+    assert preferred[1].before["margin"] == pytest.approx(0, abs=1e-6)
+    assert preferred[1].before["loss"] == pytest.approx(0.6931, abs=1e-3)  # ln 2
+
+
+def test_training_raises_margin_and_accuracy_on_held_out_pairs(preferred):
+    assert preferred[1].after["margin"] > 0.01
+    assert preferred[1].after["accuracy"] == 1.0
+
+
+def test_the_reference_stays_the_sft_adapter_while_the_policy_moves(preferred, weights):
+    import torch
+
+    first = weights(preferred[0] / "sft")
+    for name, (weight, trainable) in preferred[2][-1].items():
+        start = first[name.replace(".default", "").replace(".ref", "")]
+        assert trainable == (".default." in name)
+        assert torch.equal(weight, start) == (".ref." in name)
+
+
+def test_the_kept_adapter_is_the_policy_alone(preferred, weights):
+    folder = preferred[0] / "dpo" / "adapter"
+    assert not (folder / "ref").exists()
+    assert weights(preferred[0] / "dpo").keys() == weights(preferred[0] / "sft").keys()
+
+
+@pytest.mark.parametrize("loss", get_args(DpoLoss))
+def test_every_loss_of_the_recipe_is_known_to_the_trainer(loss):
+    from trl import DPOConfig
+
+    # The trainer itself decides by name and raises for others: the names are read from its own words.
+    assert f"'{loss}'" in (DPOConfig.__doc__ or "")
+
+
+def test_two_losses_are_weighted(with_sft: Path, dataset: Path):
+    recipe = small_recipe(dpo__loss=["sigmoid", "sft"], dpo__loss_weights=[1.0, 0.5], dpo__max_steps=1)
+    assert dpo(recipe, dataset=dataset, out=with_sft).steps == 1
+
+
+def test_without_an_sft_stage_there_is_nothing_to_start_from(with_base: Path, dataset: Path):
+    with pytest.raises(UsageError, match="no finished SFT stage"):
+        dpo(small_recipe(), dataset=dataset, out=with_base)
+
+
+def test_an_adapter_of_another_base_is_refused(tmp_path: Path, trained, dataset: Path):
+    recipe = small_recipe(model__steps=1)
+    with pytest.raises(UsageError, match="trained on another base"):
+        dpo(recipe, dataset=dataset, out=tmp_path / "other", start=trained[0] / "sft")
