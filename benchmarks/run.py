@@ -10,7 +10,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-NAMES = ("ingest", "changes", "replay", "retrieval", "latency", "confidence", "groundedness", "style")
+NAMES = ("ingest", "changes", "replay", "retrieval", "latency", "confidence", "groundedness", "style", "dataset")
 DOCUMENT = Path("docs/benchmarks.md")
 
 

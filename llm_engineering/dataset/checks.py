@@ -20,6 +20,7 @@ _CALL_TO_ACTION = re.compile(
 _LINK_LINE = re.compile(
     r"\s*(?:[-*+>]|\d{1,3}[.)]|\[\d+\]:?)?\s*(?:!?\[[^\]\n]*\]\([^)\n]*\)|<?(?:https?://|www\.)\S+|[|\s,;:·•–-])+\s*$"
 )
+_ADDRESS = re.compile(r"\]\([^)\n]*\)|<?(?:https?://|www\.)\S+")
 _SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|\n+")
 _MODEL_REFUSAL = re.compile(
     r"(?i)\bas an? (?:ai|artificial intelligence)(?: language)? (?:model|assistant)\b"
@@ -107,9 +108,9 @@ def boilerplate(text: str) -> str | None:
     """Half of the words call to action or are bare links, or most of the characters are no letters."""
     spoken = prose(text)
     lines = [line for line in text.splitlines() if line.strip()]
-    total = count_words(text)
-    linked = sum(count_words(line) for line in lines if _LINK_LINE.match(line))
-    if total and linked * 2 >= total:
+    lengths = [count_words(_ADDRESS.sub("] ", line)) + 1 for line in lines]  # a long address weighs no more than a word
+    linked = sum(length for line, length in zip(lines, lengths, strict=True) if _LINK_LINE.match(line))
+    if lines and linked * 2 >= sum(lengths):
         return "mostly links"
     sentences = [sentence for sentence in _SENTENCE_END.split(spoken) if sentence.strip()]
     calling = sum(count_words(sentence) for sentence in sentences if _CALL_TO_ACTION.search(sentence))

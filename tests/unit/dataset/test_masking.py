@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import time
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -121,6 +120,12 @@ def test_a_mail_link_stays_a_link():
     assert mask("[Write to me](mailto:jane@doe.io).").text == "[Write to me](mailto:[e-mail])."
 
 
+def test_what_a_mask_frees_is_masked_too():
+    key = "AKIA" + "Z7Q2M4K6R3T5W2XY"
+
+    assert mask(f"{key}(212) 736-5000").text == "[API key][phone number]"
+
+
 def test_a_national_number_needs_a_cue():
     assert mask("Telefon: 030 901820").text == "Telefon: [phone number]"
     assert mask("Row 030 901820 is broken").text == "Row 030 901820 is broken"
@@ -165,14 +170,12 @@ def test_findings_stand_in_order_and_never_overlap(text: str):
     assert all(one.end <= other.start for one, other in pairwise(found))
 
 
+@pytest.mark.timeout(60)  # an exponential pattern would take for ever
 @pytest.mark.parametrize(
     "unit", ["a@", "1 ", "+1", "sk-", "a.", "a-", "password=", "eyJa.", "-----BEGIN PRIVATE KEY-----", "://a:"]
 )
-def test_hostile_repetition_takes_no_exponential_time(unit: str):
-    started = time.process_time()
-    mask(unit * (20_000 // len(unit)))
-
-    assert time.process_time() - started < 20  # a guard against minutes, not a measurement
+def test_hostile_repetition_comes_to_an_end(unit: str):
+    assert mask(unit * (20_000 // len(unit))).text
 
 
 def test_the_articles_of_the_handbook_hold_nothing_to_mask(data: Path):

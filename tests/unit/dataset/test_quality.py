@@ -136,6 +136,12 @@ def test_an_answer_of_no_use_is_refused(shelf: Shelf, text: str, reason: Reason)
     assert only_reason(shelf, shelf.sample(text)) == reason
 
 
+def test_a_long_address_does_not_make_a_note_a_list_of_links(shelf: Shelf):
+    address = "https://sql.example/?sql=" + "+".join(["select", "name", "from", "bakers"] * 40)
+
+    assert gate(shelf, shelf.sample(f"{BREAD}\n\n[Try it here]({address})\n\n{address}")).reasons == {}
+
+
 def test_code_of_a_repository_may_stand_alone(shelf: Shelf):
     code = "def rise(dough: Dough) -> Dough:\n" + "    dough = fold(dough, times=4)\n" * 5
 
