@@ -301,9 +301,8 @@ def _belongs(text: str, unit: Sequence[Piece], piece: Piece) -> bool:
 
 
 def _indent(text: str, piece: Piece) -> int:
-    start = text.rfind("\n", 0, piece.start) + 1
-    lead = text[start : piece.start]
-    return len(lead) if not lead.strip() else 0
+    inside = text[piece.start : piece.end]
+    return len(inside) - len(inside.lstrip(" \t"))
 
 
 def _before(text: str, reached: int, start: int, most: int) -> str:
