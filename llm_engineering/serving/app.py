@@ -15,6 +15,7 @@ from llm_engineering.domain.config import ServiceConfig
 from llm_engineering.domain.errors import UnknownDocument
 from llm_engineering.serving import dialect, problems
 from llm_engineering.serving.asking import Asking, Remembered, caller_of, id_of
+from llm_engineering.serving.blind import add_blind
 from llm_engineering.serving.capacity import Capacity
 from llm_engineering.serving.events import EventStream, rag_events
 from llm_engineering.serving.front import Front
@@ -86,6 +87,8 @@ def create_app(
     _add_material(app, asking)
     _add_operations(app, asking)
     add_page(app)
+    if service.blind is not None:
+        add_blind(app, service.blind)
     problems.install(app, retry_after=config.retry_after)
     app.add_middleware(Gate, config=config, hashes=key_hashes, origins=origins)
     if origins:

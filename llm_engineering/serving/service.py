@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from llm_engineering.domain.answers import Answer, Feedback, Passage, Question
+from llm_engineering.domain.blind import BlindPairs
 from llm_engineering.domain.config import Sampling
 
 Event = tuple[Passage, ...] | str | Answer
@@ -47,3 +48,5 @@ class Service:
     """What must be there for answering, by name."""
     sampling: Sampling = field(default_factory=Sampling)
     """How words are picked where a request does not say."""
+    blind: BlindPairs | None = None
+    """Texts that people compare blind at ``/review/ab``; without it there is no such page."""

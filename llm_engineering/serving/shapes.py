@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-from llm_engineering.domain.answers import Citation, Passage, Question, Route, Usage
+from llm_engineering.domain.answers import Citation, Message, Passage, Question, Route, Usage
 from llm_engineering.domain.entities import Filters, Kind
 
 MAX_QUERY = 10_000
@@ -80,10 +80,23 @@ class SearchRequest(Shape):
         return Question(query=self.query, author=self.author, k=self.k, filters=self.filters.domain())
 
 
-class RagRequest(SearchRequest):
-    """A question to the twin."""
+class Turn(Shape):
+    """What was said before, by the person or by the twin."""
 
+    role: Literal["user", "assistant"]
+    content: Annotated[str, StringConstraints(min_length=1, max_length=20_000)]
+
+
+class RagRequest(SearchRequest):
+    """A question to the twin; with ``history``, oldest turn first, one that may point back."""
+
+    history: Annotated[tuple[Turn, ...], Field(max_length=40)] = ()
     stream: Annotated[bool, Field(strict=True)] = False
+
+    def question(self) -> Question:
+        """The request as the stages know it."""
+        said = tuple(Message(role=turn.role, content=turn.content) for turn in self.history)
+        return super().question().model_copy(update={"history": said})
 
 
 class FeedbackRequest(Shape):

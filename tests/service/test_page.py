@@ -202,10 +202,20 @@ def test_everything_works_from_the_keyboard_alone(service, reader):
     keyboard.press("Control+Enter")
     reader.waits("done")
     order = []
-    for _ in range(8):
+    for _ in range(9):
         keyboard.press("Tab")
         order.append(reader.focused())
-    assert order == ["Ask", "Options", "1", "up", "down", "What a watermark is for", "Back to the answer", order[-1]]
+    assert order == [
+        "Ask",
+        "anew",
+        "Options",
+        "1",
+        "up",
+        "down",
+        "What a watermark is for",
+        "Back to the answer",
+        order[-1],
+    ]
     reader.page.locator("button.marker").focus()
     keyboard.press("Enter")
     assert reader.focused() == "source-1"
@@ -244,6 +254,64 @@ def test_author_and_number_of_passages_go_with_the_question(service, reader):
     page.get_by_label("Passages to read").fill("3")
     reader.answered("Why?")
     assert service.bodies("/rag") == [{"query": "Why?", "stream": True, "author": "Ada Winter", "k": 3}]
+
+
+def test_kind_and_period_limit_the_search_from_the_keyboard_alone(service, reader):
+    keyboard = reader.page.keyboard
+    keyboard.type("What changed?")
+    keyboard.press("Tab")
+    keyboard.press("Tab")
+    assert reader.focused() == "Options"
+    keyboard.press("Enter")
+    for name in ("author", "kind"):
+        keyboard.press("Tab")
+        assert reader.focused() == name
+    keyboard.type("posts")
+    reader.page.locator("#since").fill("2023-01-01")
+    reader.page.locator("#until").fill("2023-12-31")
+    keyboard.press("Enter")
+    reader.waits("done")
+    (body,) = service.bodies("/rag")
+    assert body["filters"] == {"kind": "post", "since": "2023-01-01", "until": "2024-01-01"}
+
+
+def test_a_period_that_ends_before_it_begins_is_not_sent_and_is_shown(service, reader):
+    page = reader.page
+    page.get_by_text("Options").click()
+    page.get_by_label("Published from").fill("2024-02-01")
+    page.get_by_label("Published until").fill("2023-02-01")
+    page.get_by_text("Options").click()
+    reader.asks()
+    page.get_by_label("Published until").wait_for()
+    assert reader.focused() == "until"
+    assert service.bodies("/rag") == []
+
+
+def test_a_follow_up_goes_with_what_was_said_before_and_replaces_its_question(service, reader):
+    reader.answered("When must the mark be durable?")
+    service.answers(an_answer("Before anything is retired [1].", a_citation()))
+    reader.page.locator("#query").focus()
+    reader.page.keyboard.type("And why?")
+    reader.page.keyboard.press("Control+Enter")
+    reader.page.get_by_text("Earlier in this conversation").wait_for()
+    reader.waits("done")
+    first, second = service.bodies("/rag")
+    assert "history" not in first
+    said = [("user", "When must the mark be durable?"), ("assistant", "It must be durable.")]
+    assert (second["query"], [(turn["role"], turn["content"]) for turn in second["history"]]) == ("And why?", said)
+    reader.page.locator("#turns summary").click()
+    assert "It must be durable." in reader.page.locator("#turns").inner_text()
+    assert reader.page.locator("#asked").inner_text() == "And why?"
+
+
+def test_a_new_conversation_forgets_what_was_said(service, reader):
+    page = reader.answered("First?")
+    page.get_by_role("button", name="New conversation").click()
+    assert (page.locator("#result").is_hidden(), page.locator("#query").input_value()) == (True, "")
+    assert reader.focused() == "query"
+    reader.answered("Second?")
+    assert [body.get("history") for body in service.bodies("/rag")] == [None, None]
+    assert page.locator("#earlier").is_hidden()
 
 
 def test_a_thumb_down_with_a_better_answer_is_recorded(service, reader):

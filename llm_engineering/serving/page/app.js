@@ -1,7 +1,7 @@
 // The page: ask, watch the answer come, check its sources, say whether it was good.
 
 import { Problem, events, forgetKey, keepKey, send } from "./stream.js";
-import { byMarker, element, inContext, prose, source } from "./render.js";
+import { byMarker, element, inContext, prose, source, turn } from "./render.js";
 
 const at = (id) => document.getElementById(id);
 const NOTICES = {
@@ -27,6 +27,9 @@ const TROUBLES = {
 let running = null; // the AbortController of the question under way
 let answered = null; // the answer that stands on the page, with its question
 let leftFrom = null; // the marker that a reader jumped from
+let turns = []; // questions of this conversation that were answered before, with their answers
+const REMEMBERED = 3; // turns that a follow-up question is sent along with
+const LONGEST = 2000; // characters of each
 
 function state(name, words = "") {
   document.body.dataset.state = name;
@@ -41,11 +44,12 @@ async function ask() {
   if (!query) return at("query").focus();
   running?.abort();
   const mine = (running = new AbortController());
+  if (answered) turns.push({ query: answered.query, answer: answered.answer.replace(/\s*\[[\d,\s]+\]/g, "") }); // their numbers mean nothing later
   clear();
+  at("asked").textContent = query;
   state("thinking", "Searching what was written…");
-  const body = { query, stream: true };
-  if (at("author").value.trim()) body.author = at("author").value.trim();
-  if (at("k").value) body.k = at("k").valueAsNumber;
+  const body = { query, stream: true, ...options() };
+  if (turns.length) body.history = turns.slice(-REMEMBERED).flatMap(said);
   try {
     const response = await send("rag", { body, signal: mine.signal });
     const isStream = response.headers.get("Content-Type")?.startsWith("text/event-stream");
@@ -58,6 +62,23 @@ async function ask() {
   } finally {
     if (mine === running) running = null;
   }
+}
+
+const said = ({ query, answer }) => [
+  { role: "user", content: query.slice(0, LONGEST) },
+  { role: "assistant", content: answer.slice(0, LONGEST) || "…" },
+];
+
+/** What the options say, as the service takes it; the last day of a period is a part of it. */
+function options() {
+  const chosen = {};
+  const filters = {};
+  if (at("author").value.trim()) chosen.author = at("author").value.trim();
+  if (at("k").value) chosen.k = at("k").valueAsNumber;
+  if (at("kind").value) filters.kind = at("kind").value;
+  if (at("since").value) filters.since = at("since").value;
+  if (at("until").value) filters.until = new Date(at("until").valueAsNumber + 86_400_000).toISOString().slice(0, 10);
+  return Object.keys(filters).length ? { ...chosen, filters } : chosen;
 }
 
 async function follow(response, query, mine) {
@@ -93,6 +114,7 @@ function complete(answer, query) {
   const items = [...sources].map(([number, citations]) => source(number, citations, back));
   at("sources").replaceChildren(...items);
   at("evidence").hidden = !items.length;
+  at("anew").hidden = false;
   state(answer.grounded ? "done" : "unknown", answer.grounded ? `Answered from ${items.length} ${items.length === 1 ? "source" : "sources"}.` : "Answered without a source.");
   const quotes = [...sources.values()].flatMap((citations, which) => citations.map((citation, position) => [items[which], position, citation]));
   at("sources").setAttribute("aria-busy", "true");
@@ -177,8 +199,10 @@ function askForKey() {
 
 function clear() {
   answered = leftFrom = null;
+  at("earlier").hidden = !turns.length;
+  at("turns").replaceChildren(...turns.map(turn));
   for (const id of ["problem", "result", "evidence", "notice", "feedback", "better-box", "access"]) at(id).hidden = true;
-  for (const id of ["answer", "sources", "problem", "cost", "thanks"]) at(id).replaceChildren();
+  for (const id of ["asked", "answer", "sources", "problem", "cost", "thanks"]) at(id).replaceChildren();
   for (const id of ["up", "down"]) at(id).setAttribute("aria-pressed", "false");
   at("better").value = "";
 }
@@ -205,6 +229,19 @@ at("stop").addEventListener("click", () => {
   running?.abort();
   at("query").focus();
 });
+at("anew").addEventListener("click", () => {
+  running?.abort();
+  running = null;
+  turns = [];
+  clear();
+  state("empty");
+  at("anew").hidden = true;
+  at("query").value = "";
+  at("query").focus();
+});
+at("query").addEventListener("focus", () => answered && at("query").select()); // a follow-up takes the place of its question
+at("since").addEventListener("change", () => (at("until").min = at("since").value));
+at("options").addEventListener("invalid", () => (at("options").open = true), true); // what is wrong must be seen
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && running) {
     event.preventDefault();

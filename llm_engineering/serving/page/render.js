@@ -60,6 +60,10 @@ export function source(number, citations, back) {
   );
 }
 
+/** A question that was answered before, and its answer to unfold. */
+export const turn = ({ query, answer }) =>
+  element("li", {}, element("details", { class: "turn" }, element("summary", {}, query), element("div", { class: "prose" }, ...prose(answer, new Map(), null))));
+
 /** Put what surrounds a quote around it, and what is known of its document above it. */
 export function inContext(item, position, passage) {
   const particulars = item.querySelector(".particulars");
