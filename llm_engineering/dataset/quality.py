@@ -10,15 +10,16 @@ whatever order they come in, and what is published later takes no earlier one's 
 """
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from llm_engineering.dataset import checks
+from llm_engineering.dataset.alike import near, refuse_alike, refuse_answers, repeats
 from llm_engineering.dataset.decontamination import EvaluationTexts
 from llm_engineering.dataset.masking import mask
-from llm_engineering.dataset.near_duplicates import Alike, jaccard, near_duplicates, shingles
+from llm_engineering.dataset.near_duplicates import jaccard, shingles
 from llm_engineering.dataset.refusals import (
     Candidate,
     Gated,
@@ -31,7 +32,7 @@ from llm_engineering.dataset.refusals import (
     sample_rank,
 )
 from llm_engineering.dataset.semantic_duplicates import semantic_duplicates
-from llm_engineering.dataset.words import count_words, fingerprint
+from llm_engineering.dataset.words import fingerprint
 from llm_engineering.domain.dataset_config import QualityConfig
 from llm_engineering.domain.entities import Kind
 from llm_engineering.domain.samples import (
@@ -81,9 +82,9 @@ def gate_passages(
     around = Surroundings(config, evaluation=evaluation)
     refused = _one_by_one(given, _PASSAGE_GATES, around)
     left = sorted((passage for passage in given if passage.key not in refused), key=passage_rank)
-    refused |= _alike(left, Reason.DUPLICATE, _repeats([fingerprint(passage.text) for passage in left]))
+    refused |= refuse_alike(left, Reason.DUPLICATE, repeats([fingerprint(passage.text) for passage in left]))
     left = [passage for passage in left if passage.key not in refused]
-    refused |= _alike(left, Reason.NEAR_DUPLICATE, _near([passage.text for passage in left], config))
+    refused |= refuse_alike(left, Reason.NEAR_DUPLICATE, near([passage.text for passage in left], config))
     return gated(given, refused, {})
 
 
@@ -106,16 +107,18 @@ def gate_samples(
     around = Surroundings(config, revision_text, evaluation, _cosines(rephrased, around, embed))
     refused = _one_by_one(given, _SAMPLE_GATES, around)
     left = sorted((sample for sample in given if sample.id not in refused), key=sample_rank)
-    refused |= _alike_answers(left, Reason.DUPLICATE, lambda texts: _repeats([fingerprint(text) for text in texts]))
+    refused |= refuse_answers(left, Reason.DUPLICATE, lambda texts: repeats([fingerprint(text) for text in texts]))
     left = [sample for sample in left if sample.id not in refused]
-    refused |= _alike_answers(left, Reason.NEAR_DUPLICATE, lambda texts: _near(texts, config))
+    refused |= refuse_answers(left, Reason.NEAR_DUPLICATE, lambda texts: near(texts, config))
     left = [sample for sample in left if sample.id not in refused]
-    refused |= _alike(left, Reason.REPEATED_INSTRUCTION, _repeats([fingerprint(sample.instruction) for sample in left]))
+    refused |= refuse_alike(
+        left, Reason.REPEATED_INSTRUCTION, repeats([fingerprint(sample.instruction) for sample in left])
+    )
     left = [sample for sample in left if sample.id not in refused]
     if embed and left:
         vectors = embed([sample.instruction for sample in left])
         alike = semantic_duplicates(vectors, threshold=config.semantic_duplicate)
-        refused |= _alike(left, Reason.SIMILAR_INSTRUCTION, alike)
+        refused |= refuse_alike(left, Reason.SIMILAR_INSTRUCTION, alike)
     return gated(given, refused, masked)
 
 
@@ -133,7 +136,7 @@ def gate_pairs(
     refused = _one_by_one(given, _PAIR_GATES, around)
     left = sorted((pair for pair in given if pair.id not in refused), key=pair_rank)
     same = [fingerprint("\n".join((pair.instruction, pair.chosen, pair.rejected))) for pair in left]
-    refused |= _alike(left, Reason.DUPLICATE, _repeats(same))
+    refused |= refuse_alike(left, Reason.DUPLICATE, repeats(same))
     return gated(given, refused, masked)
 
 
@@ -292,8 +295,8 @@ def _near_equal(pair: Pair, threshold: float) -> str | None:
 
 
 def _length_ratio(pair: Pair, most: float) -> str | None:
-    chosen, rejected = count_words(pair.chosen), count_words(pair.rejected)
-    return f"{chosen} against {rejected} words" if max(chosen, rejected) > most * min(chosen, rejected) else None
+    chosen, rejected = len(pair.chosen), len(pair.rejected)
+    return f"{chosen} against {rejected} characters" if max(chosen, rejected) > most * min(chosen, rejected) else None
 
 
 def _one_by_one(
@@ -307,44 +310,6 @@ def _one_by_one(
                 refused[identity(candidate)] = refuse(reason, candidate, found)
                 break
     return refused
-
-
-def _repeats(keys: Sequence[Hashable]) -> Iterator[Alike]:
-    first: dict[Hashable, int] = {}
-    for position, key in enumerate(keys):
-        if first.setdefault(key, position) != position:
-            yield Alike(position, first[key], 1.0)
-
-
-def _near(texts: Sequence[str], config: QualityConfig) -> Iterator[Alike]:
-    return near_duplicates(texts, threshold=config.near_duplicate, permutations=config.permutations)
-
-
-def _alike(ranked: Sequence[Candidate], reason: Reason, alike: Iterable[Alike]) -> dict[str, Refusal]:
-    return {
-        identity(ranked[position]): refuse(
-            reason, ranked[position], f"like {identity(ranked[like])} ({similarity:.2f})"
-        )
-        for position, like, similarity in alike
-    }
-
-
-def _alike_answers(
-    ranked: Sequence[Sample], reason: Reason, compare: Callable[[Sequence[str]], Iterable[Alike]]
-) -> dict[str, Refusal]:
-    """Compares answers once per passage, and refuses every sample of a passage that falls."""
-    units: dict[Hashable, list[Sample]] = {}
-    for sample in ranked:
-        where = sample.provenance
-        units.setdefault((where.document_id, where.start, where.end, sample.answer), []).append(sample)
-    firsts = [members[0] for members in units.values()]
-    fallen = _alike(firsts, reason, compare([sample.answer for sample in firsts]))
-    return {
-        sample.id: refuse(reason, sample, fallen[members[0].id].detail)
-        for members in units.values()
-        if members[0].id in fallen
-        for sample in members
-    }
 
 
 def _cosines(rephrased: Sequence[Sample], around: Surroundings, embed: Embed | None) -> dict[str, float]:

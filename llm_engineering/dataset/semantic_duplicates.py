@@ -27,19 +27,17 @@ def semantic_duplicates(
         for first in range(0, len(kept), _BLOCK):
             earlier = np.asarray(kept[first : first + _BLOCK])
             cosines = block @ matrix[earlier].T
-            position = cosines.argmax(axis=1)
-            value = cosines[np.arange(len(block)), position]
-            better = value > best
-            best[better], like[better] = value[better], earlier[position[better]]
+            value = cosines.max(axis=1)
+            better = np.flatnonzero((value >= threshold) & (value > best))
+            best[better], like[better] = value[better], earlier[cosines[better].argmax(axis=1)]
         within = block @ block.T
-        own: list[int] = []
+        own = np.zeros(len(block), dtype=bool)
         for row in range(len(block)):
-            if own:
-                nearest = own[int(within[row, own].argmax())]
-                if within[row, nearest] > best[row]:
-                    best[row], like[row] = within[row, nearest], start + nearest
+            nearest = int(np.where(own, within[row], -1.0).argmax())
+            if own[nearest] and within[row, nearest] > best[row]:
+                best[row], like[row] = within[row, nearest], start + nearest
             if best[row] >= threshold:
                 yield Alike(start + row, int(like[row]), float(best[row]))
             else:
-                own.append(row)
-        kept += [start + row for row in own]
+                own[row] = True
+        kept += (start + np.flatnonzero(own)).tolist()
