@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llm_engineering import telemetry
+from llm_engineering.domain.blind import BlindPairs
 from llm_engineering.domain.config import (
     AnswerConfig,
     ChatConfig,
@@ -361,6 +362,13 @@ def pieces_for(clean: CleanConfig) -> "ReadPieces":
         return pieces
 
     return read
+
+
+def open_blind_pairs(settings: "Settings") -> BlindPairs:
+    """The pairs that people compare blind, in ``TWIN_HOME/blind``; nothing is opened or made yet."""
+    from llm_engineering.adapters.blind_folder import BlindFolder
+
+    return BlindFolder(settings.twin_home / "blind")
 
 
 def datasets_folder(settings: "Settings") -> Path:

@@ -156,6 +156,7 @@ def _service(twins: _Twins, settings: "Settings", config: AnswerConfig, warehous
         save_feedback=save_feedback,
         checks={"warehouse": warehouse_is_there, "index": index_is_there, "model": twins.check_model},
         sampling=config.sampling,
+        blind=bootstrap.open_blind_pairs(settings),
     )
 
 
