@@ -22,6 +22,7 @@ from llm_engineering.domain.config import (
     IndexRecipe,
     SparseConfig,
 )
+from llm_engineering.domain.dataset_config import PreferenceConfig
 from llm_engineering.domain.entities import Chunk, DocumentState
 from llm_engineering.domain.errors import IndexMismatch, IndexMissing, StoreUnavailable, UsageError
 from llm_engineering.domain.ports import (
@@ -34,9 +35,11 @@ from llm_engineering.domain.ports import (
     SparseEncoder,
     Warehouse,
 )
+from llm_engineering.domain.samples import PairSource
 
 if TYPE_CHECKING:
     from llm_engineering.dataset.pieces import ReadPieces
+    from llm_engineering.dataset.preferences import Rival
     from llm_engineering.rag.twin import Twin
     from llm_engineering.settings import Settings
 
@@ -229,6 +232,46 @@ def open_chat_model(
     key = settings.llm_api_key.get_secret_value() if settings.llm_api_key else None
     model = OpenAIChatModel(settings.llm_base_url, settings.llm_model, key, config)
     return TracedModel(model, provider="openai")
+
+
+@asynccontextmanager
+async def open_rivals(
+    settings: "Settings", config: PreferenceConfig
+) -> AsyncIterator[tuple[list["Rival"], ChatModel | None]]:
+    """Who writes rejected answers for the configured sources, and the judge, all at ``LLM_BASE_URL``.
+
+    A judge without other sources compares the twin with a weaker prompt. Raises :class:`UsageError` where a source has no
+    model: neither a name in ``config.models`` nor an ``LLM_MODEL``.
+    """
+    from llm_engineering.dataset.preferences import GENERATED, Rival
+
+    sources = [source for source in GENERATED if source in config.sources]
+    judging = PairSource.JUDGE in config.sources
+    if judging and not sources:
+        sources = [PairSource.TWIN, PairSource.OTHER]
+    named = {
+        source: config.models.get(source, settings.llm_model)
+        for source in (*sources, *((PairSource.JUDGE,) if judging else ()))
+    }
+    if lacking := [source.value for source, name in named.items() if name == OFFLINE]:
+        raise UsageError(
+            f"No model writes the answers of preference.sources {', '.join(lacking)}: LLM_MODEL is offline",
+            hint="Set LLM_BASE_URL and LLM_MODEL, name models in preference.models, or leave these sources out.",
+        )
+    manners = ChatConfig(timeout=config.calls.timeout, concurrency=config.calls.concurrency)
+    models = {
+        name: open_chat_model(settings.model_copy(update={"llm_model": name}), manners)
+        for name in dict.fromkeys(named.values())
+    }
+    try:
+        rivals = [
+            Rival(source, models[named[source]], weaker=source is PairSource.OTHER and config.weaker_prompt)
+            for source in sources
+        ]
+        yield rivals, models[named[PairSource.JUDGE]] if judging else None
+    finally:
+        for model in models.values():
+            await model.close()
 
 
 def open_reranker(settings: "Settings") -> Reranker | None:

@@ -16,8 +16,9 @@ from llm_engineering import bootstrap
 from llm_engineering.dataset import store
 from llm_engineering.dataset.audit import Audit
 from llm_engineering.dataset.build import Build, Teach, build, draw, write_instructions
+from llm_engineering.dataset.estimate import Estimate
 from llm_engineering.dataset.instruct import RULES
-from llm_engineering.dataset.teach import Estimate, Lesson, Taught, estimate, lessons_for, taken_over, teach
+from llm_engineering.dataset.teach import Lesson, Taught, estimate, lessons_for, taken_over, teach
 from llm_engineering.domain.config import ChatConfig
 from llm_engineering.domain.dataset_config import DatasetConfig
 from llm_engineering.domain.entities import Frozen
@@ -25,6 +26,7 @@ from llm_engineering.domain.errors import UsageError
 from llm_engineering.domain.ports import Warehouse
 from llm_engineering.domain.samples import AuthorPassage, Refusal, Sample, Split
 from llm_engineering.settings import Settings, load_settings
+from steps.preferences import estimated_pairs, pair_maker
 from steps.progress import Bar, bar
 
 DATASET = "dataset"
@@ -53,6 +55,8 @@ class DatasetReport(Frozen):
     """Of a dry run with a teacher: prompts, tokens and money before the first call."""
     spent: dict[str, float] = Field(default_factory=dict)
     """What the teacher cost."""
+    spent_on_pairs: dict[str, float] = Field(default_factory=dict)
+    """What rivals and judge of the preference pairs cost."""
     examples: tuple[str, ...] = ()
     """Some instructions, of a dry run."""
     dropped: tuple[str, ...] = ()
@@ -112,6 +116,7 @@ def _built(config: DatasetConfig, settings: Settings, warehouse: Warehouse) -> D
     same_split = before is not None and before.configuration.get("split") == config.split.model_dump(mode="json")
     previous: dict[str, Split] = before.sides if before is not None and same_split else {}
     spent: dict[str, float] = {}
+    spent_on_pairs: dict[str, float] = {}
     with ExitStack() as open_until_done:
         progress = open_until_done.enter_context(bar("documents"))
         teacher = _teacher(config, settings, warehouse, spent) if config.teacher.enabled else None
@@ -121,6 +126,7 @@ def _built(config: DatasetConfig, settings: Settings, warehouse: Warehouse) -> D
             config,
             read=bootstrap.pieces_for(config.clean),
             teach=teacher,
+            make_pairs=pair_maker(config.preference, settings, warehouse, spent_on_pairs),
             writer=settings.llm_model if teacher else RULES,
             embed=embed,
             previous=previous,
@@ -149,6 +155,7 @@ def _built(config: DatasetConfig, settings: Settings, warehouse: Warehouse) -> D
         masked=card.masked,
         audit=card.audit,
         spent=spent,
+        spent_on_pairs=spent_on_pairs,
         dropped=tuple(dropped),
         pushed=bootstrap.push_dataset(settings, folder, config.hub_repository) if config.hub_repository else "",
     )
@@ -162,6 +169,8 @@ def _dry(config: DatasetConfig, settings: Settings, warehouse: Warehouse) -> Dat
     if config.teacher.enabled:
         lessons = lessons_for(drawn.passages, samples, config.instruct)
         asked = asyncio.run(_estimated(lessons, config, settings, warehouse))
+    if config.preference.sources:
+        asked = (asked or Estimate()) + estimated_pairs(samples, config.preference, settings, warehouse)
     reasons: dict[str, int] = {}
     for refusal in [*drawn.refusals, *refusals]:
         reasons[refusal.reason] = reasons.get(refusal.reason, 0) + 1

@@ -29,6 +29,8 @@ _PER_MESSAGE = 16
 """Tokens that a chat template may add to each message."""
 _REPAIR_WORDS = 250
 """Tokens that tell a model the shape, and what was wrong with its first reply."""
+_ORDINARY_REPLY = 120
+"""Tokens of a reply with a structure."""
 _SEVERAL = 2
 """Failures in a row, in units of the concurrency, after which a model counts as gone."""
 
@@ -87,6 +89,10 @@ class Request(Generic[Shape]):
         if self.shape is Plain:
             return once, written
         return 2 * once + written + _REPAIR_WORDS, 2 * written
+
+    def likely_reply(self) -> int:
+        """Tokens of an ordinary reply: free text is asked for with about its own room."""
+        return self.sampling.max_tokens if self.shape is Plain else min(_ORDINARY_REPLY, self.sampling.max_tokens)
 
     def tokens(self, count: Callable[[str], int]) -> int:
         """What the model reads of it, over-estimated."""

@@ -1,11 +1,9 @@
 """Preference pairs: the author's own passage against what models write to the same instruction, and what people judged.
 
 Four ways to get a pair, one table: the author against a base model, the current twin or another model (a person wrote, the
-source decides); two answers of a model between which a person (``/feedback``) or a judge model decides.
+source decides); two answers of models between which a judge model decides, or a person (:mod:`llm_engineering.dataset.votes`).
 """
 
-import re
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -18,19 +16,18 @@ from llm_engineering.dataset.bias import Bias, balanced, bias_of, cut_to, in_the
 from llm_engineering.dataset.budget import Budget, Cost
 from llm_engineering.dataset.calls import Calls, Missing, Plain, Progress, Request, Told, for_each
 from llm_engineering.dataset.checks import broken, broken_reply, cut_off, languages_differ, model_refusal
+from llm_engineering.dataset.estimate import Estimate, estimated
 from llm_engineering.dataset.words import fingerprint
-from llm_engineering.domain.answers import Feedback, Prompt
+from llm_engineering.domain.answers import Prompt
 from llm_engineering.domain.chat import preference_prompt, voice_prompt, weaker_prompt
 from llm_engineering.domain.config import Sampling
 from llm_engineering.domain.dataset_config import PreferenceConfig
-from llm_engineering.domain.entities import fold
 from llm_engineering.domain.ports import ChatModel, Warehouse
 from llm_engineering.domain.samples import Origin, Pair, PairSource, Refusal, Sample
 
 GENERATED = (PairSource.BASE, PairSource.TWIN, PairSource.OTHER)
 """Sources that set a model's answer against the author's."""
 
-_MARKER = re.compile(r"[ \t]*(?:\[\d{1,3}\])+")
 _VERDICT_TOKENS = 60
 _TOKENS_PER_WORD = 2.5
 """With room for long words and other languages; what is too long is cut at a sentence."""
@@ -140,7 +137,7 @@ async def prefer(
     ]  # as they came, to say what matching did
     pairs, refusals = _distinct(outcomes)
     kept, dropped = balanced(pairs, tolerance=config.tolerance, length_ratio=config.length_ratio)
-    refusals += [_refused(pair.id, pair.document_ids, NotPaired.LENGTH_BALANCE, pair.source.value) for pair in dropped]
+    refusals += [refused(pair.id, pair.document_ids, NotPaired.LENGTH_BALANCE, pair.source.value) for pair in dropped]
     return Preferred(
         pairs=tuple(kept),
         refusals=tuple(refusals),
@@ -150,25 +147,39 @@ async def prefer(
     )
 
 
-def from_feedback(feedback: Iterable[Feedback]) -> Preferred:
-    """Pairs that people judged: a better answer against the one that was given, or an answer voted up against one voted
-    down on the same question. Markers of citations go from both sides."""
-    pairs: list[Pair] = []
-    refusals: list[Refusal] = []
-    votes: dict[str, dict[str, list[Feedback]]] = defaultdict(lambda: {"up": [], "down": []})
-    for vote in feedback:
-        if vote.better_answer and vote.better_answer.strip():
-            _add(_between(vote, vote.better_answer, vote.answer, vote.document_ids), pairs, refusals)
-        else:
-            votes[fold(vote.query)][vote.vote].append(vote)
-    for sides in votes.values():
-        for up, down in zip(sides["up"], sides["down"], strict=False):
-            documents = tuple(dict.fromkeys((*up.document_ids, *down.document_ids)))
-            _add(_between(up, up.answer, down.answer, documents), pairs, refusals)
-        paired = min(len(sides["up"]), len(sides["down"]))
-        for vote in (*sides["up"][paired:], *sides["down"][paired:]):
-            refusals.append(_refused(vote.request_id, vote.document_ids, NotPaired.UNPAIRED_VOTE, f"voted {vote.vote}"))
-    return Preferred(pairs=tuple(pairs), refusals=tuple(refusals), bias_before=bias_of(pairs), bias=bias_of(pairs))
+def estimate_pairs(
+    samples: Sequence[Sample],
+    *,
+    rivals: Sequence[Rival],
+    warehouse: Warehouse,
+    config: PreferenceConfig,
+    judge: ChatModel | None = None,
+) -> Estimate:
+    """Count prompts, tokens and money of :func:`prefer`, less what the journal already holds. Nothing is sent.
+
+    What a judge will read is not written yet: it is counted as if the answers were as long as the author's.
+    """
+    chosen = [sample for sample in samples if sample.origin is Origin.AUTHOR]
+    asked: dict[int, list[Request[Plain]]] = {id(rival.model): [] for rival in rivals}
+    models = {id(rival.model): rival.model for rival in rivals}
+    judging = judge is not None and bool(rivals) and PairSource.JUDGE in config.sources
+    for sample in chosen:
+        for rival in rivals:
+            wanted = config.per_sample if rival.source in config.sources else 0
+            asked[id(rival.model)] += [_request(sample, rival, number, config) for number in range(wanted)]
+        if judging:
+            for rival, number in _competitors(rivals):
+                asked[id(rival.model)].append(_request(sample, rival, number, config))
+    total = Estimate()
+    for identity, requests in asked.items():
+        total += estimated(requests, model=models[identity], warehouse=warehouse, config=config.calls)
+    if judge is not None and judging:
+        like_it = [(sample, f"{sample.answer} …") for sample in chosen]
+        verdicts = [
+            _verdict_on(sample, *both) for sample, text in like_it for both in _both_orders(sample.answer, text)
+        ]
+        total += estimated(verdicts, model=judge, warehouse=warehouse, config=config.calls)
+    return total
 
 
 def _request(sample: Sample, rival: Rival, number: int, config: PreferenceConfig) -> Request[Plain]:
@@ -200,7 +211,7 @@ def _paired(sample: Sample, rival: Rival, raw: Plain | Missing, config: Preferen
 def _usable(sample: Sample, raw: Plain | Missing, config: PreferenceConfig) -> str | Refusal:
     """A reply in the author's format and about the author's length, or why it is of no use."""
     if isinstance(raw, Missing):
-        return _refused(sample.id, (sample.provenance.document_id,), raw.reason, raw.detail)
+        return refused(sample.id, (sample.provenance.document_id,), raw.reason, raw.detail)
     most = int(len(sample.answer) * config.length_ratio)
     spoken = text = in_the_format_of(sample.answer, raw.text)
     if raw.finish_reason == "length" or len(text) > most:
@@ -216,7 +227,7 @@ def _usable(sample: Sample, raw: Plain | Missing, config: PreferenceConfig) -> s
     )
     for reason, found in checks:
         if found:
-            return _refused(sample.id, (sample.provenance.document_id,), reason, found)
+            return refused(sample.id, (sample.provenance.document_id,), reason, found)
     return text
 
 
@@ -230,10 +241,8 @@ async def _ranked(
     sample: Sample, rivals: Sequence[Rival], calls: dict[int, Calls], judges: Calls, config: PreferenceConfig
 ) -> Pair | Refusal:
     """Two answers of the rivals, ranked by a judge that sees them in both orders beside the author's own text."""
-    writers = (rivals[0], rivals[1] if len(rivals) > 1 else rivals[0])
-    numbers = (0, 0 if len(rivals) > 1 else 1)
     texts: list[str] = []
-    for rival, number in zip(writers, numbers, strict=True):
+    for rival, number in _competitors(rivals):
         text = _usable(sample, await calls[id(rival.model)].ask(_request(sample, rival, number, config)), config)
         if isinstance(text, Refusal):
             return text
@@ -241,22 +250,19 @@ async def _ranked(
     one, other = texts
     documents = (sample.provenance.document_id,)
     if fingerprint(one) == fingerprint(other):
-        return _refused(sample.id, documents, NotPaired.SAME_ANSWER, "the same words")
+        return refused(sample.id, documents, NotPaired.SAME_ANSWER, "the same words")
     verdicts = []
-    for first, second in ((one, other), (other, one)):
-        prompt = preference_prompt(
-            sample.instruction, author=sample.provenance.author, passage=sample.answer, first=first, second=second
-        )
-        sampling = Sampling(temperature=0.0, max_tokens=_VERDICT_TOKENS)
-        verdict = await judges.ask(Request("judge-v1", prompt, Verdict, sampling, documents))
+    for first, second in _both_orders(one, other):
+        verdict = await judges.ask(_verdict_on(sample, first, second))
         if isinstance(verdict, Missing):
-            return _refused(sample.id, documents, verdict.reason, verdict.detail)
+            return refused(sample.id, documents, verdict.reason, verdict.detail)
         verdicts.append(verdict.better)
     if "neither" in verdicts:
-        return _refused(sample.id, documents, NotPaired.JUDGE_UNDECIDED, " then ".join(verdicts))
+        return refused(sample.id, documents, NotPaired.JUDGE_UNDECIDED, " then ".join(verdicts))
     if verdicts[0] == verdicts[1]:
-        return _refused(sample.id, documents, NotPaired.JUDGE_TURNED, f"{verdicts[0]} in both orders")
-    chosen, rejected, loser = (one, other, writers[1]) if verdicts[0] == "first" else (other, one, writers[0])
+        return refused(sample.id, documents, NotPaired.JUDGE_TURNED, f"{verdicts[0]} in both orders")
+    (writer, _), (rival, _) = _competitors(rivals)
+    chosen, rejected, loser = (one, other, rival) if verdicts[0] == "first" else (other, one, writer)
     return Pair.judged(
         sample.instruction,
         chosen,
@@ -265,6 +271,23 @@ async def _ranked(
         rejected_by=loser.model.name,
         document_ids=documents,
     )
+
+
+def _competitors(rivals: Sequence[Rival]) -> tuple[tuple[Rival, int], tuple[Rival, int]]:
+    """Whose answers a judge compares, and which of theirs: the first two rivals, or two answers of the only one."""
+    return ((rivals[0], 0), (rivals[1], 0)) if len(rivals) > 1 else ((rivals[0], 0), (rivals[0], 1))
+
+
+def _both_orders(one: str, other: str) -> tuple[tuple[str, str], tuple[str, str]]:
+    return (one, other), (other, one)
+
+
+def _verdict_on(sample: Sample, first: str, second: str) -> Request[Verdict]:
+    prompt = preference_prompt(
+        sample.instruction, author=sample.provenance.author, passage=sample.answer, first=first, second=second
+    )
+    sampling = Sampling(temperature=0.0, max_tokens=_VERDICT_TOKENS)
+    return Request("judge-v1", prompt, Verdict, sampling, (sample.provenance.document_id,))
 
 
 def _distinct(outcomes: Iterable[Pair | Refusal]) -> tuple[list[Pair], list[Refusal]]:
@@ -276,29 +299,12 @@ def _distinct(outcomes: Iterable[Pair | Refusal]) -> tuple[list[Pair], list[Refu
             refusals.append(outcome)
         elif outcome.id in pairs:
             detail = f"{outcome.source.value}: as {pairs[outcome.id].source.value}"
-            refusals.append(_refused(outcome.id, outcome.document_ids, NotPaired.DUPLICATE, detail))
+            refusals.append(refused(outcome.id, outcome.document_ids, NotPaired.DUPLICATE, detail))
         else:
             pairs[outcome.id] = outcome
     return list(pairs.values()), refusals
 
 
-def _between(vote: Feedback, chosen: str, rejected: str, documents: tuple[str, ...]) -> Pair | Refusal:
-    better, worse = (_MARKER.sub("", text).strip() for text in (chosen, rejected))
-    if found := broken(better) or broken(worse):
-        return _refused(vote.request_id, documents, NotPaired.MALFORMED, found)
-    if fingerprint(better) == fingerprint(worse):
-        return _refused(vote.request_id, documents, NotPaired.SAME_ANSWER, "the same words")
-    return Pair.judged(
-        vote.query, better, worse, source=PairSource.FEEDBACK, rejected_by="twin", document_ids=documents
-    )
-
-
-def _add(outcome: Pair | Refusal, pairs: list[Pair], refusals: list[Refusal]) -> None:
-    if isinstance(outcome, Pair):
-        pairs.append(outcome)
-    else:
-        refusals.append(outcome)
-
-
-def _refused(subject: str, documents: tuple[str, ...], reason: StrEnum, detail: str) -> Refusal:
+def refused(subject: str, documents: tuple[str, ...], reason: StrEnum, detail: str) -> Refusal:
+    """One candidate that became no pair."""
     return Refusal(reason=reason.value, subject=subject, document_id=documents[0] if documents else None, detail=detail)

@@ -16,9 +16,10 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from llm_engineering.dataset.budget import Cost, price
+from llm_engineering.dataset.budget import Cost
 from llm_engineering.dataset.calls import Calls, Missing, NoReply, Progress, Request, Told, for_each
 from llm_engineering.dataset.checks import languages_differ, model_refusal
+from llm_engineering.dataset.estimate import Estimate, estimated
 from llm_engineering.dataset.words import grams, words
 from llm_engineering.domain.answers import Prompt
 from llm_engineering.domain.chat import TAUGHT, holds, rephrasing_prompt, teaching_prompt
@@ -35,9 +36,6 @@ _UNDECIDED = 3
 """Samples of a template without a reply of use after which others no longer wait for its proof."""
 _ECHO = 10
 """Words of the prompt in a row that no instruction of a person holds."""
-_LIKELY_REPLY = 120
-"""Tokens of an ordinary reply, for the estimate of a run's cost."""
-_PAGE = 500
 
 
 class NotTaught(StrEnum):
@@ -59,25 +57,6 @@ class Taught(BaseModel):
     samples: tuple[Sample, ...]
     refusals: tuple[Refusal, ...]
     cost: Cost
-
-
-class Estimate(BaseModel):
-    """What a run would ask and cost, found without a call."""
-
-    model_config = ConfigDict(frozen=True)
-
-    prompts: int
-    """Calls to be made."""
-    replayed: int
-    """Requests that the journal answers."""
-    prompt_tokens: int
-    completion_tokens: int
-    likely: float
-    """Money for one round each, with replies of ordinary length; token counts are over-estimates."""
-    most: float
-    """Money if every reply took all of ``max_tokens`` and a repair round."""
-    examples: dict[str, str] = Field(default_factory=dict)
-    """By template, the first prompt as it would be sent."""
 
 
 class Instruction(BaseModel):
@@ -187,30 +166,8 @@ async def teach(
 
 def estimate(lessons: Sequence[Lesson], *, model: ChatModel, warehouse: Warehouse, config: TeacherConfig) -> Estimate:
     """Count prompts, tokens and money of a run, less what the journal already holds. Nothing is sent."""
-    asked: list[Request[Instruction]] = []
-    replayed = 0
-    for start in range(0, len(lessons), _PAGE):
-        requests = {
-            request.key(model.name): request
-            for request in (_request(each, config) for each in lessons[start : start + _PAGE])
-        }
-        known = warehouse.journal(list(requests))
-        replayed += len(known)
-        asked += [request for key, request in requests.items() if key not in known]
-    prompt_tokens = sum(request.tokens(model.count_tokens) for request in asked)
-    completion_tokens = min(_LIKELY_REPLY, config.sampling.max_tokens) * len(asked)
-    examples: dict[str, str] = {}
-    for request in asked:
-        examples.setdefault(request.purpose, "\n\n".join(message.content for message in request.prompt.messages))
-    return Estimate(
-        prompts=len(asked),
-        replayed=replayed,
-        prompt_tokens=prompt_tokens,
-        completion_tokens=completion_tokens,
-        likely=price((prompt_tokens, completion_tokens), config),
-        most=sum(price(request.most_tokens(model.count_tokens), config) for request in asked),
-        examples=examples,
-    )
+    requests = [_request(lesson, config) for lesson in lessons]
+    return estimated(requests, model=model, warehouse=warehouse, config=config)
 
 
 @dataclass

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from llm_engineering.adapters.openai import OpenAIChatModel
 from llm_engineering.adapters.sqlite import SQLiteWarehouse
 from llm_engineering.dataset.bias import balanced, bias_of, cut_to, in_the_format_of
-from llm_engineering.dataset.preferences import Preferred, Rival, from_feedback, prefer
+from llm_engineering.dataset.preferences import Preferred, Rival, estimate_pairs, prefer
+from llm_engineering.dataset.votes import from_feedback
 from llm_engineering.domain.answers import Feedback
 from llm_engineering.domain.chat import voice_prompt
 from llm_engineering.domain.config import ChatConfig, Sampling
@@ -156,6 +157,20 @@ def test_a_rival_that_fails_costs_only_its_own_pairs(samples, warehouse):
         calls = TeacherConfig(concurrency=1)
         result = preferred(samples[:5], warehouse, config(BASE, calls=calls), Rival(BASE, model))
     assert (len(result.pairs), reasons(result)) == (3, {"rate-limited": 1, "timed-out": 1})
+
+
+def test_a_dry_run_asks_nothing_counts_every_prompt_and_bounds_the_cost(samples, warehouse):
+    calls = TeacherConfig(prompt_price=1e6, completion_price=1e6, sampling=Sampling(max_tokens=300))
+    given = config(BASE, TWIN, JUDGE, calls=calls)
+    rivals = two_writers()
+    model = judge(lambda first, _: "first" if first.startswith("Lately") else "second")
+    expected = estimate_pairs(samples, rivals=rivals, warehouse=warehouse, config=given, judge=model)
+    assert (expected.prompts, expected.replayed, model.asked) == (8 + 8 + 16, 0, [])
+    result = preferred(samples, warehouse, given, *rivals, judge=model)
+    assert result.cost.calls == expected.prompts
+    assert result.cost.money <= expected.most
+    again = estimate_pairs(samples, rivals=rivals, warehouse=warehouse, config=given, judge=model)
+    assert (again.prompts, again.replayed) == (16, 16)  # what a judge reads is not known before it is written
 
 
 # length and format

@@ -1,0 +1,60 @@
+"""Preference pairs in a build: the models and the judge opened for one step, and what people said of answers."""
+
+import asyncio
+from collections.abc import Sequence
+
+from llm_engineering import bootstrap
+from llm_engineering.dataset.build import MakePairs
+from llm_engineering.dataset.estimate import Estimate
+from llm_engineering.dataset.preferences import Preferred, estimate_pairs, prefer
+from llm_engineering.dataset.votes import from_feedback
+from llm_engineering.domain.dataset_config import PreferenceConfig
+from llm_engineering.domain.ports import Warehouse
+from llm_engineering.domain.samples import Pair, PairSource, Refusal, Sample
+from llm_engineering.settings import Settings
+from steps.progress import bar
+
+
+def pair_maker(
+    config: PreferenceConfig, settings: Settings, warehouse: Warehouse, spent: dict[str, float]
+) -> MakePairs | None:
+    """What makes the pairs of the configured sources; ``None`` where there is none. What it cost is put into ``spent``."""
+    if not config.sources:
+        return None
+
+    def make(samples: Sequence[Sample]) -> tuple[list[Pair], list[Refusal]]:
+        made = [from_feedback(warehouse.feedback())] if PairSource.FEEDBACK in config.sources else []
+        if _needs_models(config):
+            made.append(asyncio.run(_preferred(samples, config, settings, warehouse)))
+            spent.update(made[-1].cost.model_dump(exclude={"stopped"}))
+        return [pair for each in made for pair in each.pairs], [line for each in made for line in each.refusals]
+
+    return make
+
+
+def estimated_pairs(
+    samples: Sequence[Sample], config: PreferenceConfig, settings: Settings, warehouse: Warehouse
+) -> Estimate:
+    """Prompts, tokens and money of the pairs of the configured sources, before the first call."""
+    return asyncio.run(_estimated(samples, config, settings, warehouse)) if _needs_models(config) else Estimate()
+
+
+def _needs_models(config: PreferenceConfig) -> bool:
+    return any(source is not PairSource.FEEDBACK for source in config.sources)
+
+
+async def _preferred(
+    samples: Sequence[Sample], config: PreferenceConfig, settings: Settings, warehouse: Warehouse
+) -> Preferred:
+    with bar("preference pairs") as progress:
+        async with bootstrap.open_rivals(settings, config) as (rivals, judge):
+            return await prefer(
+                samples, rivals=rivals, judge=judge, warehouse=warehouse, config=config, progress=progress
+            )
+
+
+async def _estimated(
+    samples: Sequence[Sample], config: PreferenceConfig, settings: Settings, warehouse: Warehouse
+) -> Estimate:
+    async with bootstrap.open_rivals(settings, config) as (rivals, judge):
+        return estimate_pairs(samples, rivals=rivals, judge=judge, warehouse=warehouse, config=config)
