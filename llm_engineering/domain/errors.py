@@ -19,6 +19,7 @@
     ├── DatasetError             training data cannot be built, kept or found
     │   └── DatasetLeak          the audit found held-out text on a side that is trained on
     ├── TrainingError            a training run failed: diverged, out of memory
+    │   └── ParityFailed         an exported model does not say what the trained one says
     └── ModelError               the chat model failed
         ├── ModelUnavailable     down, refusing, too slow
         ├── ModelReplyInvalid    its reply is of no use
@@ -116,6 +117,10 @@ class DatasetLeak(DatasetError):
 
 class TrainingError(TwinError):
     """A training run cannot go on: its loss is no number, or the device has no memory left."""
+
+
+class ParityFailed(TrainingError):
+    """A form of a model does not say what the trained adapter says; nothing is released."""
 
 
 class ModelError(TwinError):
