@@ -141,6 +141,7 @@ def tracing(service: str = "llm-twin", *, exporter: "SpanExporter | None" = None
 
 _TALKATIVE = {
     "markdown_it": logging.WARNING,  # its debug level tells of every line of every text
+    "matplotlib": logging.WARNING,  # its debug level tells of every font of the machine
     "bitsandbytes": logging.ERROR,  # warns at its import of kernels that a processor does not need
 }
 

@@ -40,6 +40,8 @@ class Judged(Frozen):
     """Share of the known passages that are cited; ``None`` where their words are not known."""
     wrong: tuple[str, ...] = ()
     """Citations that are not true now, and markers without a citation: why, one line each."""
+    removed: int = 0
+    """Citations of the model that answering itself took out, because they could not be verified."""
     failed: str = ""
     """Why there is no answer."""
 
@@ -104,6 +106,7 @@ def judge(one: Asked, given: Answer, *, warehouse: Warehouse, retrieved: bool | 
                 ]
             ),
             "wrong": tuple(wrong),
+            "removed": given.removed_markers,
         }
     )
 
@@ -175,6 +178,7 @@ def groundedness(judged: Sequence[Judged], *, config: EvaluationConfig) -> Part:
             "questions asked": len(judged),
             "citations": sum(one.citations for one in answered),
             "wrong or invented citations": sum(len(one.wrong) for one in answered),
+            "citations taken out before the answer was given": sum(one.removed for one in answered),
             "failed": len(judged) - len(answered),
         },
         notes=(

@@ -72,6 +72,13 @@ def test_a_marker_without_a_citation_is_invented_unless_it_is_code_or_a_link(she
     assert judge(asked(known(logs)), told, warehouse=shelf.warehouse).wrong == ("[7] has no citation",)
 
 
+def test_citations_that_answering_took_out_itself_are_counted_apart(shelf, logs):
+    given = answer(citation(logs, LOGS, "A log only grows.")).model_copy(update={"removed_markers": 2})
+    part, _ = summary(judge(asked(known(logs)), given, warehouse=shelf.warehouse))
+    assert part.counts["citations taken out before the answer was given"] == 2
+    assert part.counts["wrong or invented citations"] == 0
+
+
 def test_silence_is_right_for_negatives_and_counts_against_known_questions(shelf, logs):
     quoted = answer(citation(logs, LOGS, "A log only grows."))
     questions = [
