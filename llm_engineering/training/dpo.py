@@ -15,6 +15,7 @@ from llm_engineering.training.recipe import Recipe
 from llm_engineering.training.render import fitting_preferences, require_rows
 from llm_engineering.training.report import TrainingReport
 from llm_engineering.training.run import ADAPTER, Run, processes
+from llm_engineering.training.terminal import settle
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -36,6 +37,7 @@ def dpo(
     pairs = read_preferences(dataset, Split.TRAIN)
     held_out = read_preferences(dataset, Split.VALIDATION)
     hardware = detect()
+    settle()
     with processes(hardware).main_process_first():
         examples = read_examples(dataset, Split.TRAIN) if not isinstance(recipe.model, str) else []
         base = resolve_base(recipe, examples, out / "base")

@@ -28,7 +28,7 @@ from llm_engineering.training.provenance import (
 )
 from llm_engineering.training.recipe import Recipe, StageRecipe
 from llm_engineering.training.report import TrainingReport, measured, read_report
-from llm_engineering.training.terminal import settle, settle_trainer
+from llm_engineering.training.terminal import settle_trainer
 
 if TYPE_CHECKING:
     from accelerate import PartialState
@@ -84,7 +84,6 @@ class Run:
         run = cls(out / stage, recipe, provenance, state)
         with state.main_process_first():
             run._begin()
-        settle()
         set_seed(recipe.seed)  # before the model is loaded: a new adapter begins with random numbers
         return run
 

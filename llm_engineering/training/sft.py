@@ -13,6 +13,7 @@ from llm_engineering.training.recipe import Recipe
 from llm_engineering.training.render import fitting_examples, require_rows
 from llm_engineering.training.report import TrainingReport
 from llm_engineering.training.run import Run, processes
+from llm_engineering.training.terminal import settle
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -26,6 +27,7 @@ def sft(recipe: Recipe, *, dataset: Path, out: Path, callbacks: Sequence["Traine
     examples = read_examples(dataset, Split.TRAIN)
     held_out = read_examples(dataset, Split.VALIDATION)
     hardware = detect()
+    settle()
     with processes(hardware).main_process_first():
         base = resolve_base(recipe, examples, out / "base")
 
