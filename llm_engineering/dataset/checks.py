@@ -122,7 +122,7 @@ def boilerplate(text: str) -> str | None:
 
 
 def code_only(text: str, most: float) -> str | None:
-    """A larger share of the lines is code than ``most``."""
+    """A larger share of the words is code than ``most``."""
     share = code_share(text)
     return f"{share:.0%} code" if share > most else None
 

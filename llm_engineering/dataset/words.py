@@ -65,8 +65,8 @@ def prose(text: str) -> str:
 
 
 def code_share(text: str) -> float:
-    """Share of the lines with text that are code: fenced, or indented by four columns outside a list."""
-    code, lines, fence, in_list = 0, 0, "", False
+    """Share of the words that stand in code: fenced, or indented by four columns outside a list."""
+    code, total, fence, in_list = 0, 0, "", False
     for line in text.splitlines():
         mark = _FENCE.match(line)
         if mark and (not fence or (mark.group(1).startswith(fence) and not line[mark.end() :].strip())):
@@ -75,9 +75,10 @@ def code_share(text: str) -> float:
         if not line.strip():
             continue
         in_list = not fence and (bool(_LIST_ITEM.match(line)) or (in_list and line[0] in " \t"))
-        lines += 1
-        code += bool(fence) or (not in_list and bool(_INDENTED.match(line)))
-    return code / lines if lines else 0.0
+        count = len(_WORD.findall(line))
+        total += count
+        code += count * (bool(fence) or (not in_list and bool(_INDENTED.match(line))))
+    return code / total if total else 0.0
 
 
 def _stem(word: str) -> str:

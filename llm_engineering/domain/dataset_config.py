@@ -70,7 +70,7 @@ class QualityConfig(Configuration):
     languages: tuple[str, ...] = ()
     """ISO 639-1 codes that may pass; empty: every language."""
     max_code_share: float = Field(default=0.8, ge=0, le=1)
-    """Share of code lines above which an answer counts as code only (repository documents are exempt)."""
+    """Share of words in code above which an answer counts as code only (repository documents are exempt)."""
     support: float = Field(default=0.6, ge=0, le=1)
     """Of a rephrased answer: share of its content words that its passage must hold."""
     support_pairs: float = Field(default=0.2, ge=0, le=1)

@@ -142,6 +142,12 @@ def test_a_long_address_does_not_make_a_note_a_list_of_links(shelf: Shelf):
     assert gate(shelf, shelf.sample(f"{BREAD}\n\n[Try it here]({address})\n\n{address}")).reasons == {}
 
 
+def test_a_paragraph_with_more_lines_of_code_than_prose_is_kept(shelf: Shelf):
+    note = f"{BREAD}\n\n```python\n" + "rise(dough, hours=48)\n" * 9 + "```"
+
+    assert gate(shelf, shelf.sample(note)).reasons == {}
+
+
 def test_code_of_a_repository_may_stand_alone(shelf: Shelf):
     code = "def rise(dough: Dough) -> Dough:\n" + "    dough = fold(dough, times=4)\n" * 5
 
@@ -572,3 +578,38 @@ def test_what_is_published_later_takes_no_earlier_ones_place(candidates: list[tu
     after = {sample.id for sample in gate(shelf, *samples).kept}
 
     assert before <= after
+
+
+@settings(deadline=None, max_examples=40)
+@given(CANDIDATES, st.randoms(use_true_random=False))
+def test_every_passage_is_kept_or_refused_once_and_the_order_does_not_matter(
+    candidates: list[tuple[str, str, bool, int]], chance: random.Random
+):
+    shelf = Shelf()
+    given_passages = [shelf.passage(text, document=f"document-{number}") for text, _, _, number in candidates]
+    gated = gate_passages(given_passages, config=CONFIG)
+
+    assert Counter([*(one.key for one in gated.kept), *(refusal.subject for refusal in gated.refused)]) == Counter(
+        {one.key for one in given_passages}
+    )
+    assert gate_passages(gated.kept, config=CONFIG).kept == gated.kept
+    chance.shuffle(given_passages)
+    assert set(gate_passages(given_passages, config=CONFIG).kept) == set(gated.kept)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.tuples(ANSWERS, ANSWERS, INSTRUCTIONS), max_size=6), st.randoms(use_true_random=False))
+def test_every_pair_is_kept_or_refused_once_and_no_kept_one_is_equal(
+    candidates: list[tuple[str, str, str]], chance: random.Random
+):
+    shelf = Shelf()
+    pairs = [shelf.pair(chosen, rejected, instruction) for chosen, rejected, instruction in candidates]
+    gated = gate_pairs(pairs, config=CONFIG, revision_text=shelf.revision_text)
+
+    assert Counter([*(one.id for one in gated.kept), *(refusal.subject for refusal in gated.refused)]) == Counter(
+        {one.id for one in pairs}
+    )
+    assert all(one.chosen.casefold() != one.rejected.casefold() for one in gated.kept)
+    assert gate_pairs(gated.kept, config=CONFIG, revision_text=shelf.revision_text).kept == gated.kept
+    chance.shuffle(pairs)
+    assert set(gate_pairs(pairs, config=CONFIG, revision_text=shelf.revision_text).kept) == set(gated.kept)
