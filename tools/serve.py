@@ -8,7 +8,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +16,7 @@ import typer
 import uvicorn
 
 from llm_engineering import telemetry
+from llm_engineering.domain.answers import Question
 from llm_engineering.domain.config import AnswerConfig, ServiceConfig
 from llm_engineering.domain.errors import TwinError, UsageError
 from llm_engineering.hosting import open_service
@@ -97,6 +98,8 @@ async def warm(service: Service) -> None:
             await check()
         except TwinError as error:
             _log.warning("not there yet: %s: %s", name, error)
+    with suppress(TwinError):  # said above
+        await service.search(Question(query="the first question takes longest"))
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

@@ -23,6 +23,9 @@ from tools.serve import Server
 
 pytestmark = pytest.mark.anyio
 ANSWERING = AnswerConfig(threshold=0)
+PACE = 0.01
+"""Seconds between searches, so that the process that writes has its share of the machine."""
+IMPATIENT = AnswerConfig(threshold=0, understand="rules", chat=ChatConfig(retries=0, timeout=0.5))
 LIMITS = ServiceConfig(burst=100_000, per_minute=1e6)
 KAFKA = "Kafka taught me that a log is the simplest database, and that a consumer keeps its own place in it."
 WRITER = """
@@ -95,31 +98,34 @@ async def test_without_an_index_it_says_so_and_takes_up_what_another_process_wri
         checks = (await client.get("/ready")).json()["checks"]
         assert checks == {"warehouse": True, "index": False, "model": True}
 
-        more = [f"{KAFKA} This is edition {number} of it." for number in range(5)]
+        more = [f"{KAFKA} This is edition {number} of it." for number in range(3)]
         writing = asyncio.create_task(written(tmp_path, KAFKA, *more))
         statuses = []
-        while not writing.done() or not statuses:
-            statuses.append((await client.post("/search", json=ask())).status_code)
+        async with asyncio.timeout(60):
+            while not writing.done() or 200 not in statuses:
+                statuses.append((await client.post("/search", json=ask())).status_code)
+                await asyncio.sleep(PACE)
         await writing
-        first = statuses.index(200) if 200 in statuses else len(statuses)
+        first = statuses.index(200)
         assert set(statuses[:first]) <= {503}
         assert set(statuses[first:]) <= {200}
-        found = (await client.post("/search", json=ask("edition 4 of it", k=10))).json()["hits"]
-        assert any("edition 4" in hit["text"] for hit in found)
+        found = (await client.post("/search", json=ask("edition 2 of it", k=10))).json()["hits"]
+        assert any("edition 2" in hit["text"] for hit in found)
 
 
 async def test_states_switch_under_a_running_service_without_a_failed_request(home):
     async with serving(settings_of(home)) as client:
         await client.post("/search", json=ask())
-        writing = asyncio.create_task(written(home, *(f"{KAFKA} Version {number}." for number in range(6))))
+        writing = asyncio.create_task(written(home, *(f"{KAFKA} Version {number}." for number in range(3))))
         statuses = set()
         while not writing.done():
             for response in await asyncio.gather(*(client.post("/search", json=ask()) for _ in range(4))):
                 statuses.add(response.status_code)
+            await asyncio.sleep(PACE)
         await writing
         assert statuses == {200}
-        hits = (await client.post("/search", json=ask("Version 5"))).json()["hits"]
-        assert any("Version 5." in hit["text"] for hit in hits)
+        hits = (await client.post("/search", json=ask("Version 2"))).json()["hits"]
+        assert any("Version 2." in hit["text"] for hit in hits)
 
 
 @pytest.mark.parametrize(
@@ -128,15 +134,52 @@ async def test_states_switch_under_a_running_service_without_a_failed_request(ho
         (fails(500), 503, "model-unavailable"),
         (fails(429, retry_after=0), 503, "model-unavailable"),
         (html(), 502, "model-reply-invalid"),
+        (says("Too late.", delay=30), 503, "model-unavailable"),
+        (says("Cut short.", cut_after=20), 503, "model-unavailable"),
     ],
+    ids=["fails", "is busy", "a web page", "slow", "cut short"],
 )
 async def test_a_model_that_fails_is_said_to(home, turn, status, kind):
     with ChatServer(turn) as model:
-        chosen = settings_of(home, llm_base_url=model.url, llm_model="double")
-        config = AnswerConfig(threshold=0, understand="rules", chat=ChatConfig(retries=0, timeout=5))
-        async with serving(chosen, config) as client:
+        async with serving(settings_of(home, llm_base_url=model.url, llm_model="double"), IMPATIENT) as client:
             response = await client.post("/rag", json=ask())
     assert (response.status_code, response.json()["type"]) == (status, f"/problems/{kind}")
+
+
+async def test_a_model_that_cuts_its_stream_ends_the_answer_with_a_problem(home):
+    with ChatServer(says("A log is the simplest database.", cut_after=3)) as model:
+        async with serving(settings_of(home, llm_base_url=model.url, llm_model="double"), IMPATIENT) as client:
+            said = (await client.post("/rag", json=ask(stream=True))).text.strip().split("\n\n")
+    assert said[0].startswith("event: citations")
+    assert said[-1].startswith("event: error")
+    assert '"type":"/problems/model-unavailable"' in said[-1]
+
+
+async def test_an_index_of_another_embedder_is_said(home, monkeypatch):
+    monkeypatch.setattr(bootstrap, "open_embedder", lambda *_: WordEmbedder(dimensions=64))
+    async with serving(settings_of(home)) as client:
+        for path in ("/rag", "/search"):
+            refused = await client.post(path, json=ask())
+            assert (refused.status_code, refused.json()["type"]) == (503, "/problems/index-mismatch")
+
+
+async def test_a_document_forgotten_while_the_model_writes_leaves_no_word_in_the_answer(home):
+    secret = "The vault opens with walnuts and nothing else."
+    await written(home, KAFKA, secret)
+
+    def forgetting(_):
+        with bootstrap.open_warehouse(settings_of(home)) as warehouse:
+            held = [
+                state.document.id for state in warehouse.states() if state.revision and secret in state.revision.text
+            ]
+            warehouse.bury(held, reason=TombstoneReason.WITHDRAWN)
+        return f"{secret} [1]."
+
+    with ChatServer(says(forgetting)) as model:
+        async with serving(settings_of(home, llm_base_url=model.url, llm_model="double"), IMPATIENT) as client:
+            answer = (await client.post("/rag", json=ask("What opens the vault?", k=1))).json()
+    assert (answer["grounded"], answer["citations"]) == (False, [])
+    assert "walnuts" not in answer["answer"]
 
 
 async def test_a_client_that_leaves_ends_the_work_of_the_model(home):

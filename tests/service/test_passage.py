@@ -87,7 +87,7 @@ def test_a_span_that_is_no_quote_is_refused(warehouse, start, end):
         passage(warehouse, document, 1, start, end)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data(), text=st.text(st.characters(blacklist_categories=()), min_size=1).filter(lambda t: t.strip()))
 def test_the_quote_is_exactly_the_span_whatever_the_text(tmp_path_factory, data, text):
     start = data.draw(st.integers(0, len(text) - 1))
