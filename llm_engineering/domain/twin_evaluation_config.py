@@ -1,8 +1,10 @@
 """The numbers of judging a trained twin, and the thresholds of promoting it: the ``twin`` part of ``configs/evaluation.yaml``."""
 
+from pathlib import Path
+
 from pydantic import Field
 
-from llm_engineering.domain.config import Configuration
+from llm_engineering.domain.config import Configuration, Sampling
 
 
 class StyleConfig(Configuration):
@@ -51,20 +53,34 @@ class GateConfig(Configuration):
     """When a candidate may become the current twin. Each threshold is of one check; ``None`` leaves the check out."""
 
     perplexity_ratio: float | None = Field(default=1.02, gt=0)
-    """Held-out perplexity of the candidate over that of the current twin, or of the base where there is no current one."""
+    """Held-out perplexity per character of the candidate over that of the current twin, or of the base where there is none."""
     style_difference: float | None = Field(default=0.05, ge=0)
     """How much further from 0.5 than the current twin's the AUC may be by which twin and author are told apart."""
     memorised_share: float | None = Field(default=0.2, ge=0, le=1)
     """Share of the output's runs of words that stand in the training text, beyond the author's own rate."""
     longest_run: int | None = Field(default=100, ge=1)
-    """Words of the longest verbatim run."""
-    parity: float | None = Field(default=0.05, ge=0)
+    """Words of the longest verbatim run; as long as the author's own longest is always allowed."""
+    parity: float | None = Field(default=0.3, ge=0)
     """Greatest difference of a token's log-probability between the adapter and what is exported from it, in nats."""
+
+
+class Distractor(Configuration):
+    """Another author's texts, for telling styles apart: Markdown and text files of a folder, each a document."""
+
+    name: str
+    folder: Path
 
 
 class TwinEvaluationConfig(Configuration):
     """All of it."""
 
+    limit: int = Field(default=200, ge=1)
+    """Held-out instructions that the twin answers at most; chosen by the evaluation's seed."""
+    sampling: Sampling = Sampling(temperature=0.7, max_tokens=400, seed=7)
+    """How the twin writes what is judged."""
+    concurrency: int = Field(default=8, ge=1)
+    distractors: tuple[Distractor, ...] = ()
+    """Besides the other authors of the dataset."""
     style: StyleConfig = StyleConfig()
     memorisation: MemorisationConfig = MemorisationConfig()
     perplexity: PerplexityConfig = PerplexityConfig()
@@ -72,5 +88,5 @@ class TwinEvaluationConfig(Configuration):
     gate: GateConfig = GateConfig()
     beta: float = Field(default=0.1, gt=0)
     """Of DPO's implicit reward."""
-    author_as_reference: bool = True
-    """Also measure how often the author repeats their own training text in held-out documents."""
+    blind_pairs: int = Field(default=50, ge=0)
+    """Pairs that people are shown at ``/review/ab``, at most."""

@@ -8,13 +8,11 @@ from llm_engineering.domain.twin_evaluation_config import MemorisationConfig
 from llm_engineering.evaluation.prose import StyleText
 from llm_engineering.evaluation.report import Figure, Part
 from llm_engineering.evaluation.resampling import ratio
-from llm_engineering.evaluation.verbatim import Matches, Run, matches
+from llm_engineering.evaluation.verbatim import Matches, matches
 
 NAME = "Memorisation"
 TWIN, AUTHOR = "twin's output", "author's held-out text"
 _WORD = re.compile(r"\w+(?:['’]\w+)*")
-_SHOWN = 25
-"""Words of a run that are shown."""
 
 
 def memorisation(
@@ -27,7 +25,8 @@ def memorisation(
 ) -> Part:
     """Shares and lengths of verbatim runs, code included. ``training`` is read once.
 
-    The author's rate is that of held-out texts: what anyone repeats between documents, a stock phrase or a signature.
+    The author's rate is that of held-out texts: what anyone repeats between documents, a stock phrase or a signature. The part
+    holds no words of anybody: it outlives a document that is forgotten.
     """
     sides = {TWIN: list(twin), AUTHOR: list(held_out)}
     texts = [words_of(each.text) for side in sides.values() for each in side]
@@ -78,14 +77,7 @@ def _longest(found: Sequence[Matches]) -> int:
 
 
 def _findings(texts: Sequence[StyleText], found: Sequence[Matches], *, least: int) -> dict[str, tuple[str, ...]]:
-    runs = [
-        (run, text) for text, each in zip(texts, found, strict=True) if (run := each.longest) and run.length >= least
-    ]
-    runs.sort(key=lambda pair: -pair[0].length)
-    lines = tuple(_line(run, words_of(text.text)) for run, text in runs)
+    runs = [(each.longest, text) for text, each in zip(texts, found, strict=True) if each.longest]
+    long = sorted(((run, text) for run, text in runs if run.length >= least), key=lambda pair: -pair[0].length)
+    lines = tuple(f"{run.length} words of {run.source}, in the text about {text.document_id}" for run, text in long)
     return {"Longest verbatim run of each text": lines} if lines else {}
-
-
-def _line(run: Run, words: Sequence[str]) -> str:
-    shown = " ".join(words[run.end - run.length : run.end][:_SHOWN])
-    return f"{run.length} words of {run.source}: “{shown}{' …' if run.length > _SHOWN else ''}”"

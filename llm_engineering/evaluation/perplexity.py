@@ -19,6 +19,7 @@ from llm_engineering.evaluation.resampling import Numbers, ratio
 
 NAME = "Perplexity on the author's held-out text"
 ANSWERS, TEXTS = "answers to instructions", "plain text"
+"""What is read: answers given their instructions, or the same text with nothing before it."""
 
 LogProbabilities = Callable[[Sequence[int]], Sequence[float]]
 """For token ids, ``log p(ids[i] | ids[:i])`` of each from the second on, in nats: one value fewer than ids."""

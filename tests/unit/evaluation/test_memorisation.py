@@ -71,7 +71,7 @@ def test_output_copied_from_training_is_all_memorised_and_says_from_where() -> N
     part = judged("The bees, they fly. At dawn!", ["nothing here", "Before: the bees they fly at dawn again"])
     assert mean(part, f"share of 3-grams in the training text, {TWIN}") == 1
     assert part.counts[f"longest verbatim run, {TWIN} (words)"] == 6
-    assert part.findings["Longest verbatim run of each text"] == ("6 words of 1: “the bees they fly at dawn”",)
+    assert part.findings["Longest verbatim run of each text"] == ("6 words of 1, in the text about x",)
 
 
 def test_the_authors_own_rate_stands_beside() -> None:
