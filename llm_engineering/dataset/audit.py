@@ -98,7 +98,7 @@ def _overlap(
     others = [side for side in Split if side is not split]
     texts = [sample.answer for side in others for sample in samples.get(side, ())]
     texts += [_own_words(sample) for side in others for sample in samples.get(side, ())]
-    texts += [text for side in others for pair in pairs.get(side, ()) for text in (pair.chosen,)]
+    texts += [text for side in others for pair in pairs.get(side, ()) for text in (pair.chosen, pair.rejected)]
     shared = {}
     for length in LENGTHS:
         wanted = {run for answer in held_out for run in _runs(answer, length)}

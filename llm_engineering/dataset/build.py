@@ -15,7 +15,7 @@ from llm_engineering.dataset.instruct import RULES, instruct, same_question
 from llm_engineering.dataset.passages import passages
 from llm_engineering.dataset.pieces import Piece, ReadPieces, recurring
 from llm_engineering.dataset.quality import Embed, gate_pairs, gate_passages, gate_samples
-from llm_engineering.dataset.split import Sides, Writing, apart, assign
+from llm_engineering.dataset.split import Sides, Writing, apart, assign, pairs_apart, side_of_pair
 from llm_engineering.dataset.store import Dataset
 from llm_engineering.domain.dataset_config import DatasetConfig
 from llm_engineering.domain.entities import DocumentState
@@ -99,13 +99,13 @@ def build(
             length_ratio=config.preference.length_ratio,
             evaluation=drawn.evaluation,
         )
-        pairs, across = _on_one_side(gated_pairs.kept, drawn.sides.of)
+        pairs, across = pairs_apart(gated_pairs.kept, separated, drawn.sides.of)
         refusals += [*unmade, *gated_pairs.refused, *across]
         masked = masked + gated_pairs.masked
     if not separated:
         raise DatasetError(_nothing_left(drawn, refusals), hint=_NOTHING_HINT)
     by_side = _divided(separated, drawn.sides.of)
-    paired = {split: tuple(pair for pair in pairs if _side(pair, drawn.sides.of) is split) for split in Split}
+    paired = {split: tuple(pair for pair in pairs if side_of_pair(pair, drawn.sides.of) is split) for split in Split}
     found = audit(by_side, paired)
     require_no_leak(found)
     card = card_of(
@@ -236,22 +236,6 @@ def _divided(samples: Iterable[Sample], sides: Mapping[str, Split]) -> dict[Spli
     for sample in samples:
         divided[sides[sample.provenance.document_id]].append(sample)
     return {split: tuple(side) for split, side in divided.items()}
-
-
-def _side(pair: Pair, sides: Mapping[str, Split]) -> Split:
-    """The side of a pair's documents; a pair of none is trained on."""
-    return next((sides[identity] for identity in pair.document_ids if identity in sides), Split.TRAIN)
-
-
-def _on_one_side(pairs: Iterable[Pair], sides: Mapping[str, Split]) -> tuple[list[Pair], list[Refusal]]:
-    """Pairs whose documents all stand on one side."""
-    kept, refusals = [], []
-    for pair in pairs:
-        if len({sides[identity] for identity in pair.document_ids if identity in sides}) > 1:
-            refusals.append(Refusal(reason="between-sides", subject=pair.id, document_id=pair.document_ids[0]))
-        else:
-            kept.append(pair)
-    return kept, refusals
 
 
 def _lines(drawn: Drawn, samples: Sequence[Sample], pairs: Sequence[Pair]) -> list[DocumentLine]:

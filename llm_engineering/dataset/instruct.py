@@ -78,6 +78,8 @@ class _Subject:
             where.heading_path[-1] if where.heading_path else ""
         )
         heading = None if code or not where.heading_path else topic_of(where.heading_path[-1], wording)
+        if heading is not None and fold(heading.text) == fold(title.text):
+            heading = None
         avoid = " ".join((title.text, *(path for path in where.heading_path[-1:])))
         phrases = () if code else tuple(key_phrases(passage.text, avoid=avoid))
         return cls(passage, title, heading, part, phrases, _is_english(passage))
@@ -166,10 +168,10 @@ def _ask(subject: _Subject) -> Iterator[str]:
         yield from _ask_about_title(subject)
     points = _listed(subject.phrases)
     if len(subject.phrases) >= 2:
-        under = f', in the part "{heading.text}"' if heading is not None else ""
-        yield f"What do you say about {points} in {title}{under}?"
+        where = f'the part "{heading.text}" of {title}' if heading is not None else title
+        yield f"In {where}, what do you say about {points}?"
         if heading is not None and heading.form in (Form.PHRASE, Form.DEFINITE) and _is_noun(heading):
-            yield f"When it comes to {heading.inside}, what should I know about {points}?"
+            yield f"When it comes to {_spoken(heading)}, what should I know about {points}?"
         yield f"I'm reading {title}. Can you tell me more about {points}?"
 
 
@@ -188,17 +190,18 @@ def _ask_about_heading(heading: Topic, subject: _Subject) -> Iterator[str]:
             yield f"I have a question about {title}: can you go through {inside}?"
         case Form.STATEMENT:
             yield f'In {title} you have a part called "{heading.text}". What is it about?'
-            yield f'What do you mean by "{heading.text}"?'
+            if ":" not in heading.text and " - " not in heading.text and len(heading.text.split()) <= 12:
+                yield f'What do you mean by "{heading.text}"?'
         case Form.PHRASE if not _is_noun(heading):
             yield f'In {title}, what is "{heading.text}" about?'
         case Form.PHRASE:
-            yield f"In {title}, what do you say about {heading.inside}?"
+            yield f"In {title}, what do you say about {_spoken(heading)}?"
             if not short:
-                yield f"What should I know about {heading.inside}?"
-                yield f"Can you tell me more about {heading.inside}?"
+                yield f"What should I know about {_spoken(heading)}?"
+                yield f"Can you tell me more about {_spoken(heading)}?"
         case _ if short or (heading.form is Form.QUESTION and len(heading.text.split()) < 5):
-            yield f"I have a question about {title}. {heading.question}"
-            yield f"About {title}: {heading.question[:1].lower() + heading.question[1:]}"
+            yield f"I have a question about {title}: {_mid(heading.question)}"
+            yield f"I'm reading {title}. {heading.question}"
         case _:
             yield heading.question
             yield f"I'm reading {title}. {heading.question}"
@@ -243,7 +246,7 @@ def _brief(subject: _Subject) -> Iterator[str]:
         else:
             yield f'Write the section "{heading.text}" of {whole} titled {title}.{touch}'
             if heading.form is Form.PHRASE and _is_noun(heading) and len(heading.text.split()) >= 2:
-                yield f"Write a section on {heading.inside} for {whole} titled {title}.{touch}"
+                yield f"Write a section on {_spoken(heading)} for {whole} titled {title}.{touch}"
             yield f'Draft a section called "{heading.text}".{touch} It belongs to {whole} titled {title}.'
     elif subject.phrases and heading is not None:
         yield f'Write a passage for the section "{heading.text}" of {whole} titled {title}. Cover {points}.'
@@ -269,7 +272,7 @@ def _title(subject: _Subject) -> Iterator[str]:
 def _continue(subject: _Subject) -> Iterator[str]:
     """The author's words before the passage, in any language."""
     before = subject.passage.before
-    if len(before.split()) < _ENOUGH_BEFORE:
+    if sum(len(line.split()) for line in before.splitlines() if not line.startswith("#")) < _ENOUGH_BEFORE:
         return
     if not subject.english:
         yield before
@@ -291,11 +294,11 @@ def _reply(subject: _Subject) -> Iterator[str]:
     points = _listed(subject.phrases[:2])
     if len(subject.phrases) >= 2:
         yield f"I've just read {title} and I'm not sure I got everything about {points}. Could you explain that part once more?"
-        yield f"A colleague asked me about {points} and I didn't know what to say. You wrote {title}: what would you answer?"
+        yield f"A colleague asked me about {points}, and I didn't know what to say. You wrote {title}: what would you answer?"
     if subject.part == 0 and heading is not None and heading.form is Form.PHRASE and _is_noun(heading):
-        yield f"Thanks for {title}! Could you say a bit more about {heading.inside}?"
+        yield f"Thanks for {title}! Could you say a bit more about {_spoken(heading)}?"
     elif subject.part == 0 and heading is not None and heading.question:
-        yield f"Hi! I enjoyed {title}. One question: {heading.question[:1].lower() + heading.question[1:]}"
+        yield f"Hi! I enjoyed {title}. One question: {_mid(heading.question)}"
 
 
 _WORDINGS: dict[InstructionStyle, Callable[[_Subject], Iterator[str]]] = {
@@ -305,6 +308,15 @@ _WORDINGS: dict[InstructionStyle, Callable[[_Subject], Iterator[str]]] = {
     InstructionStyle.CONTINUE: _continue,
     InstructionStyle.REPLY: _reply,
 }
+
+
+def _mid(question: str) -> str:
+    """A question inside a sentence."""
+    first = question.split(maxsplit=1)[0]
+    return question[:1].lower() + question[1:] if first[1:].islower() and first in _QUESTION_WORDS else question
+
+
+_QUESTION_WORDS = word_set("What Why How When Where Who Which Can Is Are Do Does What's")
 
 
 def _listed(phrases: Sequence[str]) -> str:
@@ -317,6 +329,24 @@ def _is_noun(topic: Topic) -> bool:
     return not re.search(r"[:!?()|#/]|\s-\s|\d$", topic.inside) and not _NO_NOUN.match(topic.inside)
 
 
+def _spoken(topic: Topic) -> str:
+    """A noun phrase with an article where it would be broken English without."""
+    if topic.inside.split(maxsplit=1)[0] in _WITH_ARTICLE:
+        return topic.inside
+    head = re.split(r"\s(?:of|for|in|with|on|to|using|from|and|via|that)\s", topic.inside)[0].split()[-1]
+    return f"the {topic.inside}" if head in _COUNTED else topic.inside
+
+
+_WITH_ARTICLE = word_set("a an the my your our this that these some one two three all every")
+_COUNTED = word_set(
+    """
+    agent aggregator algorithm application approach architecture benefits book bot bug challenge class client concept course
+    dataset design engine example experiment flow format framework function handler implementation index infrastructure
+    issue layer library list loop mechanism method model module network operator output package pattern pipeline platform
+    problem process project prompt result rule server service setup solution stack step steps story strategy structure style
+    system table task team technique test tool workflow
+    """
+)
 _NO_NOUN = re.compile(r"(?:to|for|with|in|on|from|by|towards?|load|step|after|before|using|let['’]?s)\b", re.IGNORECASE)
 
 _ENGLISH = word_set("the of and to in is that for it with as on are this be we you can by an or")

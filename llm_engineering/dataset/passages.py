@@ -6,7 +6,7 @@ page's furniture, a rule or a repeated signature stands in between, one passage 
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -72,6 +72,7 @@ def passages(
         return found.passages, found.refusals
     whole = with_whole_headings(revision.text, pieces)
     edges = _edges(whole, furniture)
+    found.headings = {name for piece in whole if piece.level and len(name := _words(piece.view)) >= _LONG_NAME}
     for section in _sections(whole, found.names, one=_is_one_text(state, whole, config)):
         if section.path and _NO_PROSE.fullmatch(_bare(section.path[-1])):
             found.refuse("furniture", section.pieces, section.path[-1])
@@ -91,6 +92,7 @@ class _Found:
         self._text = state.revision.text
         self.title = joined(state.revision.title)
         self.names = (self.title, joined(state.revision.metadata.get("subtitle", "")))
+        self.headings: set[tuple[str, ...]] = set()
         self.passages: list[AuthorPassage] = []
         self.refusals: list[Refusal] = []
 
@@ -100,7 +102,9 @@ class _Found:
         if not trimmed:
             return
         words = sum(piece.words for piece in trimmed)
-        if words < self._config.min_words:
+        if _is_bare_list(trimmed) or _is_contents(trimmed, self.headings):
+            self.refuse("furniture", trimmed, path[-1] if path else self.title)
+        elif words < self._config.min_words:
             self.refuse("too-short", trimmed, path[-1] if path else self.title)
         elif words > self._config.max_words * 1.5:
             self.refuse("too-long", trimmed, path[-1] if path else self.title)
@@ -224,6 +228,32 @@ def _trimmed(part: Sequence[Piece]) -> list[Piece]:
     while kept and _is_marginal(kept[-1], first=False):
         kept.pop()
     return kept
+
+
+def _is_bare_list(part: Sequence[Piece]) -> bool:
+    """A menu or a list of links: hardly anything but short items that end without a mark."""
+    bare = sum(piece.words <= 8 and not piece.view.endswith(_ENDS) for piece in part if piece.kind is PieceKind.ITEM)
+    return bare >= 6 and bare >= 0.7 * len(part)
+
+
+def _is_contents(part: Sequence[Piece], headings: Collection[tuple[str, ...]]) -> bool:
+    """A list of what follows: mostly lines that say what headings of the same document say."""
+    named = sum(piece.words for piece in part if any(_within(heading, _words(piece.view)) for heading in headings))
+    return named >= 0.5 * sum(piece.words for piece in part)
+
+
+def _within(heading: tuple[str, ...], line: tuple[str, ...]) -> bool:
+    return len(line) <= len(heading) + 4 and any(
+        line[start : start + len(heading)] == heading for start in range(len(line) - len(heading) + 1)
+    )
+
+
+def _words(view: str) -> tuple[str, ...]:
+    words = re.findall(r"[^\W_]+", view.casefold())
+    return tuple(words[1:] if words and words[0].isdigit() else words)
+
+
+_LONG_NAME = 4
 
 
 def _is_marginal(piece: Piece, *, first: bool) -> bool:

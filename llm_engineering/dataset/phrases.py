@@ -2,8 +2,8 @@
 
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from llm_engineering.dataset.pieces import word_set
 from llm_engineering.dataset.topics import VERBS
@@ -30,6 +30,7 @@ def plain(text: str) -> str:
 _TOKEN = re.compile(r"`[^`\n]{2,40}`|[^\W_][\w.+#/-]*[^\W_]|[^\W_]|[^\w\s]|\n+")
 _STOP = word_set(
     """
+    vs ready hot current previous interact overall various lots
     a about above across actually after again against all almost along already also although always am among an and
     another any anymore anything are around as at away back be became because become been before behind being below
     best better between both but by can cannot check come could day did different do does doing don done down during
@@ -72,6 +73,9 @@ _VERBAL = word_set(
     turn understand update visualize wait watch wish wonder worry write written wrote said says told gave bought
     became knew shown revolve simplify simplifies simplified reproduce compete force focus apply applies rely relies
     populate show showed seen look looks tends tend worked working trying doing saying compared related according
+    act consist produce annotate yield occur exist appear remain behave differ vary refer correspond respond operate
+    connect continue suffer regard decide enter tackle achieve prevent reveal confirm assume propose deliver iterate
+    trigger inherit expect encourage demonstrate outperform exceed preserve retain belong succeed result regarding
     """
 )
 _VERBAL = _VERBAL | {form for verb in _VERBAL | VERBS for form in _inflected(verb)} - {
@@ -83,9 +87,10 @@ _VERBAL = _VERBAL | {form for verb in _VERBAL | VERBS for form in _inflected(ver
 _OPENERS = word_set(
     """
     a an the this these those our your my its their his her of with for in between by using via into on from about
-    through and or like without toward called as is are to
+    through and or like without toward called as is are
     """
 )
+_DETERMINERS = word_set("a an the this these those our your my its their his her")
 _VAGUE = word_set(
     """
     problem problems model models detail details benefit benefits technique techniques method methods keyword
@@ -108,40 +113,54 @@ def key_phrases(text: str, *, most: int = 3, avoid: str = "") -> list[str]:
         _key(phrase)
         for phrase in re.findall(r"\*\*\s?([^*\n]{3,50}?)\s?:?\s?\*\*", unicodedata.normalize("NFKC", text))
     }
-    scores: Counter[str] = Counter()
-    shapes: dict[str, str] = {}
-    places: dict[str, int] = {}
-    for place, phrase in enumerate(_candidates(prose)):
-        key = _key(phrase)
-        if not key:
-            continue
-        words = key.split()
-        weight = (1.0, 1.9, 2.0)[len(words) - 1] if len(words) <= 3 else 1.5
-        if any(_is_name(word) for word in phrase.split()):
-            weight *= 1.4
-        if key in bold:
-            weight *= 2.0
-        scores[key] += weight  # type: ignore[assignment]  # Counter takes any number
-        places.setdefault(key, place)
-        known = shapes.get(key)
-        if known is None or phrase.islower() or (sum(map(str.isupper, phrase)) < sum(map(str.isupper, known))):
-            shapes[key] = phrase
-    ranked = sorted(scores, key=lambda key: (-scores[key], places[key]))
-    chosen: list[str] = []
+    found: dict[str, _Phrase] = {}
+    for place, (phrase, determined) in enumerate(_candidates(prose)):
+        if key := _key(phrase):
+            found.setdefault(key, _Phrase(phrase, place)).meet(phrase, determined=determined, bold=key in bold)
+    chosen: list[_Phrase] = []
     taken = set(_stems(avoid))
-    for key in ranked:
+    for key, one in sorted(found.items(), key=lambda item: (-item[1].score, item[1].place)):
         stems = set(_stems(key))
         if len(chosen) == most:
             break
-        if len(key.split()) == 1 and not _is_name(shapes[key]) and (scores[key] < 2.0 or key in _VAGUE or len(key) < 6):
+        if " " not in key and not _is_name(one.shape) and (one.score < 2.0 or key in _VAGUE or len(key) < 6):
             continue
-        if not stems <= taken and not any(stems & set(_stems(other)) for other in chosen):
-            chosen.append(shapes[key])
-    return sorted(chosen, key=lambda phrase: places[_key(phrase)])
+        if not stems <= taken and not any(stems & set(_stems(other.shape)) for other in chosen):
+            chosen.append(one)
+    return [one.spoken for one in sorted(chosen, key=lambda each: each.place)]
 
 
-def _candidates(prose: str) -> Iterator[str]:
-    """Runs of content words between stop words and marks that are introduced as a noun phrase is, and names."""
+@dataclass(slots=True)
+class _Phrase:
+    """A phrase as it was met so far."""
+
+    shape: str
+    place: int
+    score: float = 0.0
+    met: int = 0
+    determined: int = 0
+    """How often an article or the like stood before it."""
+
+    def meet(self, shape: str, *, determined: bool, bold: bool) -> None:
+        words = shape.split()
+        weight = (1.0, 1.9, 2.0)[min(len(words), 3) - 1]
+        self.score += weight * (1.4 if any(_is_name(word) for word in words) else 1.0) * (2.0 if bold else 1.0)
+        self.met += 1
+        self.determined += determined
+        if sum(map(str.isupper, shape)) < sum(map(str.isupper, self.shape)):
+            self.shape = shape
+
+    @property
+    def spoken(self) -> str:
+        """With the article that the author mostly gives it."""
+        return f"the {self.shape}" if 2 * self.determined > self.met else self.shape
+
+
+def _candidates(prose: str) -> Iterator[tuple[str, bool]]:
+    """Runs of content words between stop words and marks that are introduced as a noun phrase is, and names.
+
+    With each, whether an article or the like stands before it.
+    """
     run: list[str] = []
     opener = ""
     before = "\n"
@@ -161,17 +180,22 @@ def _candidates(prose: str) -> Iterator[str]:
         before = token
 
 
-def _phrases(run: list[str], opener: str, *, ends: bool) -> Iterator[str]:
-    if not run or not ends:
+def _phrases(run: list[str], opener: str, *, ends: bool) -> Iterator[tuple[str, bool]]:
+    if not run or not ends or re.match(r"\d[\d.,]*[A-Za-z%]*$", run[0]) or len(run[-1]) == 1:
         return
-    if len(run) <= 3 and (opener in _OPENERS or any(_is_name(word) for word in run)):
-        if run[-1].casefold().endswith("ed") and not _is_name(run[-1]):
+    determined = opener in _DETERMINERS
+    if opener not in _OPENERS:  # it may begin with a verb or end with one: only the name in it is sure
+        names = [word for word in run if _is_name(word)]
+        if names and len(names[0]) >= 3:
+            yield names[0], determined
+    elif len(run) <= 3:
+        if (run[-1].casefold().endswith("ed") and not _is_name(run[-1])) or (len(run) == 1 and len(run[0]) < 3):
             return
         if len(run) == 1 and len(run[0]) < 4 and not run[0].isupper():
             return
-        yield " ".join(run)
-    elif len(run) in (4, 5) and opener in _OPENERS:
-        yield " ".join(run[-3:])
+        yield " ".join(run), determined
+    elif len(run) in (4, 5):
+        yield " ".join(run[-3:]), determined
 
 
 def _is_name(word: str) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from llm_engineering.dataset.near_duplicates import shingles
 from llm_engineering.dataset.words import grams
 from llm_engineering.domain.dataset_config import SplitConfig
-from llm_engineering.domain.samples import InstructionStyle, Refusal, Sample, Split
+from llm_engineering.domain.samples import InstructionStyle, Pair, Refusal, Sample, Split
 
 BETWEEN_SIDES = "between-sides"
 """A document that is like documents on two sides."""
@@ -122,6 +122,43 @@ def apart(samples: Sequence[Sample], sides: Mapping[str, Split]) -> tuple[list[S
             held_out.update(_runs(sample))
     left = [sample for sample in samples if sample.id not in refused]
     return left, [refused[sample.id] for sample in samples if sample.id in refused]
+
+
+def pairs_apart(
+    pairs: Iterable[Pair], samples: Iterable[Sample], sides: Mapping[str, Split]
+) -> tuple[list[Pair], list[Refusal]]:
+    """The pairs that stand on one side, and share neither words in a row nor an instruction with what is held out from it."""
+    runs: dict[Split, set[tuple[str, ...]]] = {split: set() for split in Split}
+    asked: dict[Split, set[tuple[str, ...]]] = {split: set() for split in Split}
+    for sample in samples:
+        side = sides[sample.provenance.document_id]
+        asked[side].add(tuple(_parts_of_words(sample.instruction)))
+        if side is not Split.TRAIN:
+            runs[side].update(_runs(sample))
+    kept, refusals = [], []
+    for pair in pairs:
+        own = side_of_pair(pair, sides)
+        others = [split for split in Split if split is not own]
+        texts = [run for text in (pair.chosen, pair.rejected) for run in grams(_parts_of_words(text), RUN)]
+        question = tuple(_parts_of_words(pair.instruction))
+        found = next((" ".join(run) for run in texts if any(run in runs[split] for split in others)), "")
+        if own is None:
+            refusals.append(_refused_pair(BETWEEN_SIDES, pair, "its documents stand on different sides"))
+        elif found or any(question in asked[split] for split in others):
+            refusals.append(_refused_pair(HELD_OUT_ELSEWHERE, pair, found or pair.instruction[:120]))
+        else:
+            kept.append(pair)
+    return kept, refusals
+
+
+def side_of_pair(pair: Pair, sides: Mapping[str, Split]) -> Split | None:
+    """The side of a pair's documents, ``None`` if they stand on several; a pair of no known document is trained on."""
+    found = {sides[identity] for identity in pair.document_ids if identity in sides}
+    return None if len(found) > 1 else next(iter(found), Split.TRAIN)
+
+
+def _refused_pair(reason: str, pair: Pair, detail: str) -> Refusal:
+    return Refusal(reason=reason, subject=pair.id, document_id=next(iter(pair.document_ids), None), detail=detail)
 
 
 def _runs(sample: Sample) -> Iterator[tuple[str, ...]]:

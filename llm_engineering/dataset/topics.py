@@ -74,6 +74,7 @@ def topic_of(heading: str, wording: Wording) -> Topic:
 
 def cleaned(heading: str) -> str:
     """Without emoji, numbering, labels such as ``Story:`` and decoration; never empty if the heading has a word."""
+    heading = re.sub(r"[\d#*]\ufe0f?\u20e3", " ", heading)  # a digit drawn as a key
     text = joined("".join(" " if _is_symbol(character) else character for character in heading))
     text = text.replace("''", "'").replace("“", '"').replace("”", '"').replace('"', "'").strip()
     for _ in range(3):
@@ -82,7 +83,8 @@ def cleaned(heading: str) -> str:
             break
         text = shorter
     text = re.sub(r"\s+([?!,:;]|\.(?=\s|$))", r"\1", text)
-    return text.strip(" *_:;,!-–—•→#|") or text
+    text = text.strip(" *_:;,!-–—•→#|") or text
+    return text if text.endswith("..") else text.rstrip(".") or text
 
 
 def cleaned_title(title: str, author: str) -> str:
@@ -135,7 +137,7 @@ _BEING = re.compile(
 )
 _CLOSING = re.compile(
     r"(?:the )?(?:conclusions?|summary|wrap(?:ping)?[- ]up|final (?:thoughts|words)|closing(?: thoughts| remarks)?|takeaways?|"
-    r"key takeaways?|in (?:short|summary)|to sum up|epilogue|recap|outlook)",
+    r"key takeaways?|in (?:short|summary)|to sum(?: up|mari[sz]e)|epilogue|recap|outlook)",
     re.IGNORECASE,
 )
 _GENERIC = re.compile(
@@ -210,7 +212,7 @@ def _form(text: str) -> Form:
         return Form.COMPARISON
     if ":" in text or ". " in text or "," in text or "!" in text:
         return Form.STATEMENT if len(text.split()) > 3 else Form.PHRASE
-    if re.match(r"(?:top )?[1-9]\d*[- ](?!\d)[\w-]+.*s\b", text, re.IGNORECASE) and not _BEING.search(
+    if re.match(r"(?:the )?(?:top )?[1-9]\d*[- ](?!\d)[\w-]+.*s\b", text, re.IGNORECASE) and not _BEING.search(
         re.split(r" (?:that|you|to) ", text)[0]
     ):
         return Form.COUNT
@@ -305,7 +307,7 @@ def _comparison(text: str, inside: str) -> str:
 
 
 def _count(text: str, inside: str) -> str:
-    counted = re.sub(r"^((?:top )?\d+)-", r"\1 ", to_reader(inside))
+    counted = re.sub(r"^((?:top )?\d+)-", r"\1 ", to_reader(inside.removeprefix("the ")))
     return f"What are the {counted}?"
 
 
@@ -346,8 +348,10 @@ def _lowered(text: str, wording: Wording) -> str:
 
     def lower(match: re.Match[str]) -> str:
         run = match.group()
+        if run == "A" and not (match.start() == 0 or re.match(r" (?!and\b|or\b|vs\b)[a-z]", text[match.end() :])):
+            return run
         words = re.findall(r"[A-Z][a-z'’]*|[A-Z]\w+", run)
-        ordinary = run != "I" and all(wording.is_ordinary(word, alone=len(capitals) == 1) for word in words)
+        ordinary = (len(run) > 1 or run == "A") and all(wording.is_ordinary(word, alone=len(capitals) == 1) for word in words)
         return run.lower() if ordinary else run
 
     text = _CAPITALS.sub(lower, text).replace(" & ", " and ")

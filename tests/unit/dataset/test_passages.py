@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -167,7 +168,8 @@ def plain(a, b):
 
 
 def test_documented_functions_of_a_file_with_braces_are_passages():
-    code = '/**\n * Adds two numbers, and says so in a string: "}" is no end.\n */\nexport function add(a, b) {\n  if (a) { return "}" + b; }\n  return a + b;\n}\nlet x = 1;\n'
+    comment = '/**\n * Adds two numbers, and says so in a string: "}" is no end.\n */\n'
+    code = f'{comment}export function add(a, b) {{\n  if (a) {{ return "}}" + b; }}\n  return a + b;\n}}\nlet x = 1;\n'
     config = PassageConfig(min_words=5)
     (found,), _ = passages_of(
         state(code, kind=Kind.REPOSITORY, format=TextFormat.CODE, metadata={"path": "add.ts"}), config
@@ -211,7 +213,7 @@ def test_passages_are_exact_ordered_and_apart_whatever_the_text(lines, between, 
     assert all(text[start:end] == passage.text for (start, end), passage in zip(spans, found, strict=True))
     assert all(passage.text.splitlines()[0].strip() and passage.text == passage.text.rstrip() for passage in found)
     assert spans == sorted(spans)
-    assert all(left[1] <= right[0] for left, right in zip(spans, spans[1:], strict=False))
+    assert all(left[1] <= right[0] for left, right in pairwise(spans))
     assert all(text.find(passage.before) >= 0 for passage in found)
     assert {refusal.document_id for refusal in refusals} <= {"d1"}
 

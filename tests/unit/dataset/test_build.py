@@ -1,0 +1,225 @@
+"""A build: verbatim answers, provenance, no leak; the same again changes nothing; what is forgotten leaves."""
+
+import json
+from contextlib import closing
+
+import pytest
+
+from llm_engineering.dataset import store
+from llm_engineering.dataset.build import decide, draw, in_order_of_arrival
+from llm_engineering.domain.dataset_config import AuthorTerms, DatasetConfig, PassageConfig, SplitConfig
+from llm_engineering.domain.entities import TombstoneReason
+from llm_engineering.domain.errors import DatasetError, DatasetLeak, UnknownAuthor
+from llm_engineering.domain.samples import Decision, Pair, PairSource, Split
+from tests.doubles.writing import READ, SMALL, article, built, draft, record, warehouse_at
+
+HALVES = DatasetConfig(passages=SMALL, split=SplitConfig(validation=0.2, test=0.3))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    record(tmp_path, *(draft(f"d{n}", article(f"alpha{n}", f"beta{n}")) for n in range(12)))
+    return tmp_path
+
+
+def everything(made):
+    return [sample for side in made.dataset.samples.values() for sample in side]
+
+
+def test_every_answer_is_what_the_revision_says_at_its_span(folder):
+    made = built(folder)
+    with closing(warehouse_at(folder)) as warehouse:
+        for sample in everything(made):
+            where = sample.provenance
+            revision = warehouse.revision(where.document_id, where.revision)
+            assert revision.text[where.start : where.end] == sample.answer
+
+
+def test_a_document_is_on_one_side_and_the_audit_finds_nothing(folder):
+    made = built(folder, HALVES)
+    sides = {split: {s.provenance.document_id for s in side} for split, side in made.dataset.samples.items()}
+    assert all(sides.values())
+    assert sum(map(len, sides.values())) == len(set.union(*sides.values())) == 12
+    assert made.dataset.card.audit.leaks == 0
+
+
+def test_every_passage_became_a_sample_or_was_refused(folder):
+    made = built(folder)
+    accounted = {sample.provenance.document_id for sample in everything(made)} | {
+        refusal.document_id for refusal in made.refusals
+    }
+    assert len(everything(made)) + len(made.refusals) >= made.dataset.card.passages
+    assert len(accounted) == 12
+
+
+def test_the_same_warehouse_gives_the_same_bytes_and_version(folder, tmp_path):
+    one, two = built(folder), built(folder)
+    assert one.dataset.card == two.dataset.card
+    for number, made in enumerate((one, two)):
+        store.write(made.dataset, tmp_path / str(number))
+    files = [
+        {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        for root in (tmp_path / "0", tmp_path / "1")
+    ]
+    assert files[0] == files[1] and len(files[0]) > 10
+
+
+def test_a_build_after_a_build_keeps_every_side_and_every_sample(folder):
+    one = built(folder, HALVES)
+    record(folder, *(draft(f"new{n}", article(f"gamma{n}", f"delta{n}")) for n in range(6)))
+    two = built(folder, HALVES, previous=one.dataset.card.sides)
+    sides = two.dataset.card.sides
+    assert {identity: sides[identity] for identity in one.dataset.card.sides} == one.dataset.card.sides
+    assert {sample.id for sample in everything(one)} <= {sample.id for sample in everything(two)}
+    assert two.dataset.card.version != one.dataset.card.version
+
+
+def test_a_withdrawn_document_is_in_no_later_build_and_its_old_versions_go(folder, tmp_path):
+    root = tmp_path / "datasets"
+    one = built(folder)
+    store.write(one.dataset, root)
+    gone = next(line.id for line in one.dataset.card.documents if line.spans)
+    assert [card.version for _, card in store.holding(root, [gone])] == [one.dataset.card.version]
+    with closing(warehouse_at(folder)) as warehouse:
+        warehouse.bury([gone], reason=TombstoneReason.WITHDRAWN)
+    two = built(folder, previous=one.dataset.card.sides)
+    store.write(two.dataset, root)
+    assert store.drop(root, "twin", [gone], keep=two.dataset.card.version) == [one.dataset.card.version]
+    assert gone not in two.dataset.card.model_dump_json()
+    assert store.holding(root, [gone]) == []
+    assert not any(gone.encode() in path.read_bytes() for path in root.rglob("*.json*"))
+
+
+def test_an_author_is_built_alone_and_an_unknown_one_is_named(folder):
+    with pytest.raises(UnknownAuthor, match=r"Nobody.*Ann Lee"):
+        built(folder, DatasetConfig(author="Nobody"))
+    assert everything(built(folder, DatasetConfig(author="ann lee", passages=SMALL)))
+
+
+def test_an_empty_warehouse_is_an_error_that_says_what_to_do(tmp_path):
+    record(tmp_path)
+    with pytest.raises(DatasetError, match="feature pipeline"):
+        built(tmp_path)
+
+
+def test_nothing_left_says_why(folder):
+    with pytest.raises(DatasetError, match="too-short"):
+        built(folder, DatasetConfig(passages=PassageConfig(min_words=500, max_words=600)))
+
+
+def test_terms_stand_in_card_and_samples(folder):
+    config = HALVES.model_copy(update={"terms": {"ANN LEE": AuthorTerms(licence="cc-by-4.0", consent=True)}})
+    made = built(folder, config)
+    assert {(s.provenance.licence, s.provenance.consent) for s in everything(made)} == {("cc-by-4.0", True)}
+    assert [(line.name, line.licence, line.consent) for line in made.dataset.card.authors] == [
+        ("Ann Lee", "cc-by-4.0", True)
+    ]
+
+
+def test_documents_come_in_the_order_in_which_they_arrived(tmp_path):
+    names = ["zebra", "apple", "mango"]
+    record(tmp_path, *(draft(name, article(name)) for name in names), draft("zebra", article("zebra", "again")))
+    with closing(warehouse_at(tmp_path)) as warehouse:
+        found = [state.document.url.rsplit("/", 1)[1] for state in in_order_of_arrival(warehouse).values()]
+    assert found == names
+
+
+def test_reviewed_samples_keep_their_verdict_through_a_rebuild(folder):
+    first, second, *_ = everything(built(folder))
+    with closing(warehouse_at(folder)) as warehouse:
+        warehouse.save_decision(
+            Decision(sample_id=first.id, verdict="refuse", document_ids=(first.provenance.document_id,))
+        )
+        edited = Decision(
+            sample_id=second.id, verdict="edit", instruction="Tell me.", document_ids=(second.provenance.document_id,)
+        )
+        warehouse.save_decision(edited)
+    made = built(folder)
+    samples = {sample.id: sample for sample in everything(made)}
+    assert first.id not in samples
+    assert (samples[second.id].instruction, samples[second.id].written_by) == ("Tell me.", "person")
+    assert samples[second.id].answer == second.answer
+    assert made.dataset.card.decisions == {"edit": 1, "refuse": 1}
+
+
+def test_an_edit_that_repeats_another_instruction_takes_its_place(folder):
+    first, second, *rest = everything(built(folder))
+    edit = Decision(sample_id=second.id, verdict="edit", instruction=first.instruction.upper())
+    kept, refusals = decide([first, second, *rest], [edit])
+    assert [sample.id for sample in kept] == [second.id, *(sample.id for sample in rest)]
+    assert [(refusal.reason, refusal.subject) for refusal in refusals] == [("repeated-instruction", first.id)]
+
+
+def test_a_leak_that_the_splitter_lets_through_fails_the_build(folder, monkeypatch):
+    # no input gets past the splitter, so the splitter is taken away
+    monkeypatch.setattr("llm_engineering.dataset.build.apart", lambda samples, sides: (list(samples), []))
+    shared = "The very same eight words in a row stand here and over there in"
+    record(folder, *(draft(f"s{n}", f"{article(f'own{n}')}\n\n{shared} place{n}.") for n in range(12)))
+    found = built_sides(folder)
+    assert len(set(found.values())) > 1
+    with pytest.raises(DatasetLeak, match="8 words in a row"):
+        built(folder, HALVES)
+
+
+def built_sides(folder):
+    with closing(warehouse_at(folder)) as warehouse:
+        drawn = draw(warehouse, HALVES, read=READ)
+    names = {identity: state.document.url for identity, state in drawn.states.items()}
+    return {names[identity]: side for identity, side in drawn.sides.of.items() if "/s" in names[identity]}
+
+
+WRONG = " ".join(
+    f"Nobody knows about number {n}, and it would take a while to find out what it says." for n in range(4)
+)
+
+
+def rejected_for(samples):
+    return [Pair.of(each, WRONG, source=PairSource.OTHER, rejected_by="weak") for each in samples], []
+
+
+def test_pairs_stand_on_the_side_of_their_document(folder):
+    made = built(folder, HALVES, make_pairs=rejected_for)
+    pairs = made.dataset.pairs
+    assert sum(map(len, pairs.values())) > 12
+    for split, side in pairs.items():
+        assert {made.dataset.card.sides[pair.provenance.document_id] for pair in side} <= {split}
+
+
+def test_a_judged_pair_that_quotes_held_out_text_is_refused(folder):
+    plain = built(folder, HALVES)
+    held_out, trained_on = (plain.dataset.samples[split][0] for split in (Split.TEST, Split.TRAIN))
+    pair = Pair(
+        id="p1",
+        instruction="What do you think of it all?",
+        chosen=held_out.answer,
+        rejected=WRONG,
+        source=PairSource.FEEDBACK,
+        rejected_by="twin",
+        document_ids=(trained_on.provenance.document_id,),
+    )
+    made = built(folder, HALVES, make_pairs=lambda samples: ([pair], []))
+    assert not any(made.dataset.pairs.values())
+    assert [refusal.reason for refusal in made.refusals if refusal.subject == "p1"] == ["held-out-elsewhere"]
+
+
+def test_a_teacher_is_given_the_passages_and_what_the_rules_made(folder):
+    seen = []
+
+    def teach(passages, samples):
+        seen.append((len(passages), len(samples)))
+        return [sample.model_copy(update={"written_by": "teacher"}) for sample in samples], []
+
+    made = built(folder, teach=teach, writer="teacher")
+    assert len(seen) == 1
+    assert made.dataset.card.written_by == {"teacher": len(everything(made))}
+
+
+def test_real_articles_are_built_without_leak_or_repetition(data, tmp_path):
+    records = json.loads((data / "handbook_warehouse" / "ArticleDocument.json").read_text(encoding="utf-8"))
+    texts = {number: record["content"] for number, record in enumerate(records[:75:3])}
+    record(tmp_path, *(draft(f"a{n}", text["Content"], title=text["Title"]) for n, text in texts.items()))
+    config = DatasetConfig(passages=PassageConfig(max_words=400), split=SplitConfig(validation=0.1, test=0.2))
+    made = built(tmp_path, config)
+    card = made.dataset.card
+    assert (card.audit.leaks, card.audit.repeated_instructions) == (0, 0)
+    assert sum(card.samples.values()) > 100 and card.samples[Split.TEST] > 0
