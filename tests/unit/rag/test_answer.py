@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llm_engineering.adapters.offline import OfflineModel
-from llm_engineering.domain.answers import Answer, Message, Question, Route
+from llm_engineering.domain.answers import Answer, Message, Prompt, Question, Reply, Route
 from llm_engineering.domain.chat import DECLINED, DO_NOT_KNOW, GREETING
 from llm_engineering.domain.config import Sampling
 from llm_engineering.domain.entities import TombstoneReason
@@ -260,6 +260,22 @@ def test_rewordings_and_a_hypothetical_answer_are_searched_for_and_paid(library:
     assert len(planner.prompts) == 2
     assert "On bread" in {passage.title for passage in model.prompts[0].passages}
     assert given_answer.usage.prompt_tokens == 30
+
+
+class Together(ScriptedModel):
+    """Replies once two were asked for."""
+
+    async def complete(self, prompt: Prompt, *, sampling: Sampling) -> Reply:
+        reply = await super().complete(prompt, sampling=sampling)
+        async with asyncio.timeout(20):
+            while len(self.prompts) < 2:
+                await asyncio.sleep(0)
+        return reply
+
+
+def test_rewordings_and_a_hypothetical_answer_are_asked_for_at_the_same_time(library: Library):
+    twin = library.twin(ScriptedModel(TRUE), planner=Together("log"), understand="rules", rewordings=1, hyde=True)
+    assert ask(twin).grounded
 
 
 def test_a_model_reads_the_question(library: Library):
