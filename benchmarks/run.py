@@ -10,7 +10,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-NAMES = ("ingest", "changes", "replay", "retrieval", "latency", "confidence", "groundedness", "style", "dataset")
+NAMES = ("ingest", "changes", "replay", "retrieval", "latency", "confidence", "serve", "groundedness", "style", "dataset")
 DOCUMENT = Path("docs/benchmarks.md")
 
 
