@@ -4,7 +4,7 @@ Perplexity is ``exp(-(sum of log p(token | what stands before it)) / (number of 
 texts at once: a long text weighs more than a short one. The log-probabilities come from a callable; no engine is loaded here.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from pydantic import Field
@@ -97,14 +97,20 @@ def of_answer(
 
 
 def of_text(
-    text: str, *, document_id: str, encode: Encode, log_probabilities: LogProbabilities, config: PerplexityConfig
+    text: str,
+    *,
+    id_: str,
+    document_id: str,
+    encode: Encode,
+    log_probabilities: LogProbabilities,
+    config: PerplexityConfig,
 ) -> Told:
     """Perplexity of a whole text, every token but the first."""
     nats, tokens = surprise(encode(text), log_probabilities, config=config)
-    return Told(id=document_id, document_id=document_id, nats=nats, tokens=tokens, characters=len(text))
+    return Told(id=id_, document_id=document_id, nats=nats, tokens=tokens, characters=len(text))
 
 
-def perplexity(told: dict[str, Sequence[Told]], *, evaluation: EvaluationConfig) -> Part:
+def perplexity(told: Mapping[str, Sequence[Told]], *, evaluation: EvaluationConfig) -> Part:
     """The figures of each set of texts. Models with other tokenizers compare by bits per character alone."""
     figures = []
     for name, texts in told.items():

@@ -53,6 +53,7 @@ def test_a_model_that_guesses_among_ten_has_perplexity_ten_however_the_text_is_c
     texts = [
         of_text(
             "x" * length,
+            id_="x",
             document_id=str(length),
             encode=lambda text: [1] * len(text),
             log_probabilities=even,
