@@ -3,7 +3,9 @@
 Which engine is used follows from an address: a path is embedded, a URL is a server.
 """
 
+import asyncio
 import itertools
+import logging
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
@@ -12,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from llm_engineering import telemetry
 from llm_engineering.domain.blind import BlindPairs
+from llm_engineering.domain.chat import VERSION as PROMPTS
+from llm_engineering.domain.chat import answer_prompt, writing_prompt
 from llm_engineering.domain.config import (
     AnswerConfig,
     ChatConfig,
@@ -30,11 +34,13 @@ from llm_engineering.domain.ports import (
     Embedder,
     Fetcher,
     Index,
+    Registry,
     Repositories,
     Reranker,
     SparseEncoder,
     Warehouse,
 )
+from llm_engineering.domain.registry import PREFIX
 from llm_engineering.domain.samples import PairSource
 
 if TYPE_CHECKING:
@@ -45,6 +51,12 @@ if TYPE_CHECKING:
 
 OFFLINE = "offline"
 """The ``LLM_MODEL`` that needs no model."""
+_REPLY_SHARE = 4
+"""The part of a local model's window that is kept for its reply, at least."""
+_FRAME_TOKENS, _PASSAGE_TOKENS = 64, 48
+"""What a question with its template, and the tags of a passage, take of a window."""
+
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -217,12 +229,23 @@ def open_chat_model(
     embed: Callable[[Sequence[str]], list[list[float]]] | None = None,
     terms: Callable[[str], Sequence[int]] | None = None,
 ) -> ChatModel:
-    """The model named by ``LLM_MODEL``: at ``LLM_BASE_URL``, or ``offline``, which quotes and uses the given encoders.
+    """The model named by ``LLM_MODEL``: at ``LLM_BASE_URL``, a trained one (``twin:…``), or ``offline``, which quotes and uses
+    the given encoders.
 
-    Nothing is contacted before the first call; whoever opens it awaits its ``close``.
+    Nothing is contacted before the first call; whoever opens it awaits its ``close``. Raises :class:`UsageError` for a
+    trained model that is not there, :class:`StoreError` for one whose files are gone.
     """
     from llm_engineering.adapters.traced_model import TracedModel
 
+    if is_local_twin(settings):
+        registry = open_registry(settings)
+        version = registry.find(settings.llm_model)
+        if version.lineage.prompt_version != PROMPTS:
+            _log.warning(
+                "%s was trained on version %d of the prompts and is asked in version %d: train it again",
+                version.reference, version.lineage.prompt_version, PROMPTS,
+            )  # fmt: skip
+        return open_local_model(registry.folder(version), config, name=f"{PREFIX}{version.reference}")
     if settings.llm_model == OFFLINE:
         from llm_engineering.adapters.offline import OfflineModel
 
@@ -232,6 +255,19 @@ def open_chat_model(
     key = settings.llm_api_key.get_secret_value() if settings.llm_api_key else None
     model = OpenAIChatModel(settings.llm_base_url, settings.llm_model, key, config)
     return TracedModel(model, provider="openai")
+
+
+def open_local_model(folder: Path, config: ChatConfig, *, name: str) -> ChatModel:
+    """The model in a folder (a finished stage of training, an export, whatever transformers loads), called ``name``."""
+    from llm_engineering.adapters.traced_model import TracedModel
+    from llm_engineering.adapters.transformers import TransformersChatModel
+
+    return TracedModel(TransformersChatModel(folder, config, name=name), provider="transformers")
+
+
+def training_folder(settings: "Settings") -> Path:
+    """Where training runs are kept: one folder for each recipe and dataset."""
+    return settings.twin_home / "training"
 
 
 @asynccontextmanager
@@ -283,6 +319,46 @@ def open_reranker(settings: "Settings") -> Reranker | None:
     return CrossEncoderReranker(settings.reranker_model)
 
 
+def open_registry(settings: "Settings") -> Registry:
+    """The trained models in ``TWIN_HOME``."""
+    from llm_engineering.adapters.registry_folder import FolderRegistry
+
+    return FolderRegistry(settings.twin_home / "models-registry")
+
+
+def is_local_twin(settings: "Settings") -> bool:
+    """Whether ``LLM_MODEL`` names a trained model of the registry."""
+    return settings.llm_model.startswith(PREFIX)
+
+
+def require_local_twin(settings: "Settings") -> None:
+    """Raise what :func:`open_chat_model` would raise for a trained model that is not there or not whole; loads nothing."""
+    if is_local_twin(settings):
+        registry = open_registry(settings)
+        registry.folder(registry.find(settings.llm_model))
+
+
+def plans(settings: "Settings") -> bool:
+    """Whether the model also reads questions: ``offline`` cannot, and a twin was trained to write, not to plan."""
+    return settings.llm_model != OFFLINE and not is_local_twin(settings)
+
+
+def fitted(config: AnswerConfig, model: ChatModel) -> AnswerConfig:
+    """The numbers of answering, with no more passages than the model's window holds, where it is known."""
+    window = getattr(model, "window", None)
+    if window is None:
+        return config
+    frames = (answer_prompt("", author="", passages=()), writing_prompt("", author="", passages=()))
+    frame = max(sum(model.count_tokens(message.content) for message in prompt.messages) for prompt in frames)
+    room = window - window // _REPLY_SHARE - frame - _FRAME_TOKENS
+    k = max(1, min(config.k, room // (3 * _PASSAGE_TOKENS)))
+    tokens = max(64, room - k * _PASSAGE_TOKENS)
+    if tokens >= config.context_tokens:
+        return config
+    _log.info("%s reads %d tokens: at most %d passages of %d tokens in all are shown", model.name, window, k, tokens)
+    return config.model_copy(update={"context_tokens": tokens, "k": k, "style_examples": 0})
+
+
 @asynccontextmanager
 async def open_twin(settings: "Settings", config: AnswerConfig) -> AsyncIterator["Twin"]:
     """Everything that answering needs, opened and closed together.
@@ -299,7 +375,9 @@ async def open_twin(settings: "Settings", config: AnswerConfig) -> AsyncIterator
         def terms(text: str) -> Sequence[int]:
             return sparse.encode_query(text).indices
 
-        model = open_chat_model(settings, config.chat, embed=embedder.embed_passages, terms=terms)
+        model = await asyncio.to_thread(
+            open_chat_model, settings, config.chat, embed=embedder.embed_passages, terms=terms
+        )
         try:
             yield Twin(
                 warehouse=warehouse,
@@ -307,9 +385,9 @@ async def open_twin(settings: "Settings", config: AnswerConfig) -> AsyncIterator
                 embedder=embedder,
                 sparse=sparse,
                 model=model,
-                planner=None if settings.llm_model == OFFLINE else model,
+                planner=model if plans(settings) else None,
                 reranker=open_reranker(settings),
-                config=config,
+                config=fitted(config, model),
                 span=telemetry.span,
             )
         finally:

@@ -94,9 +94,9 @@ class _Twins:
             embedder=embedder,
             sparse=sparse,
             model=model,
-            planner=None if is_offline else model,
+            planner=model if bootstrap.plans(self._settings) else None,
             reranker=await asyncio.to_thread(bootstrap.open_reranker, self._settings),
-            config=self._config,
+            config=bootstrap.fitted(self._config, model),
             embed=batcher,
             span=telemetry.span,
         )

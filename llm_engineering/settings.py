@@ -36,7 +36,8 @@ class Settings(BaseSettings):
     llm_base_url: str = ""
     """Base URL of an OpenAI-compatible endpoint, as in ``http://127.0.0.1:8001/v1``; empty with a key: OpenAI's own."""
     llm_model: str = "offline"
-    """Model name at that endpoint; ``offline`` answers by quoting the passages, without any model."""
+    """Model name at that endpoint; ``offline`` answers by quoting the passages, without any model; ``twin:current``,
+    ``twin:NAME`` or ``twin:NAME@VERSION`` is a trained model of the registry in ``TWIN_HOME``, loaded in this process."""
     llm_api_key: SecretStr | None = Field(default=None, validation_alias=AliasChoices("llm_api_key", "openai_api_key"))
     api_keys: SecretStr = SecretStr("")
     """Comma-separated SHA-256 hashes of the API keys that the service accepts; empty: only loopback may call."""

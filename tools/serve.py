@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 import uvicorn
 
-from llm_engineering import telemetry
+from llm_engineering import bootstrap, telemetry
 from llm_engineering.domain.answers import Question
 from llm_engineering.domain.config import AnswerConfig, ServiceConfig
 from llm_engineering.domain.errors import TwinError, UsageError
@@ -53,6 +53,7 @@ def serve(
             hint="Set API_KEYS (.env.example says how to make one), or leave --host out.",
         )
     numbers, bounds = load_config(config, AnswerConfig), load_config(limits, ServiceConfig)
+    bootstrap.require_local_twin(settings)
     telemetry.set_up_logging(settings.log_level, secrets=settings_secrets(settings))
     listener = listen(host, port)
     with telemetry.tracing(), asyncio.Runner(loop_factory=_new_loop) as runner:

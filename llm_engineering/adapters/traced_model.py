@@ -21,6 +21,11 @@ class TracedModel:
         """See the port."""
         return self._model.name
 
+    @property
+    def window(self) -> int | None:
+        """Tokens of prompt and reply together, where the model knows them."""
+        return getattr(self._model, "window", None)
+
     async def complete(self, prompt: Prompt, *, sampling: Sampling) -> Reply:
         """See the port."""
         with self._span(sampling) as call:

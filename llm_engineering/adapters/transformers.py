@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm_engineering.adapters.openai_structured import asking_for, faults, read_json, repairing
-from llm_engineering.adapters.transformers_folder import Quantization, find_local_model, load_model, load_tokenizer
+from llm_engineering.adapters.transformers_folder import find_local_model, load_model, load_tokenizer, window_of
 from llm_engineering.domain.answers import Message, Prompt, Reply
 from llm_engineering.domain.config import ChatConfig, Sampling
 from llm_engineering.domain.errors import ModelError, ModelReplyInvalid, ModelUnavailable
@@ -18,6 +18,8 @@ from llm_engineering.domain.ports import Structured
 if TYPE_CHECKING:
     from llm_engineering.adapters.transformers_batch import Row, Told, Writer
 
+_MOST_ROWS = 16
+"""Replies that are written at once: each has a KV cache of its own."""
 _GATHER = 0.01
 """Seconds for which the first request waits for others that come at the same time."""
 
@@ -26,18 +28,18 @@ class TransformersChatModel:
     """The port :class:`~llm_engineering.domain.ports.ChatModel` on a folder of weights, in this process.
 
     The folder is looked at when it is made (:class:`UsageError`), the weights are loaded by :meth:`check` or the first
-    request. Requests that come together are written as one batch of at most ``config.concurrency`` rows, in a thread of
+    request. Requests that come together are written as one batch of at most ``config.concurrency`` (and 16) rows, in a thread of
     its own; those that come later wait until that batch is done. Many users at once are served better by vLLM.
     A caller who leaves ends its row at the next token. The same seed gives the same words. Token counts are exact.
     """
 
-    def __init__(
-        self, folder: Path, config: ChatConfig, *, name: str | None = None, quantization: Quantization = "auto"
-    ) -> None:
+    def __init__(self, folder: Path, config: ChatConfig, *, name: str | None = None) -> None:
         self._found = find_local_model(folder)
         self._tokenizer = load_tokenizer(self._found)
+        self.window = window_of(self._found, self._tokenizer)
+        """Tokens of prompt and reply together."""
         self._name = name or folder.name
-        self._config, self._quantization = config, quantization
+        self._config = config
         self._worker: _Worker | None = None
         self._loading = threading.Lock()
         self._counting = threading.Lock()
@@ -111,8 +113,9 @@ class TransformersChatModel:
             if (worker := self._worker) is None:
                 from llm_engineering.adapters.transformers_batch import Writer
 
-                model = load_model(self._found, quantization=self._quantization)
-                worker = _Worker(Writer(model, self._tokenizer, self._name), size=self._config.concurrency)
+                model = load_model(self._found, quantization=self._config.quantization)
+                writer = Writer(model, self._tokenizer, name=self._name, window=self.window)
+                worker = _Worker(writer, size=min(self._config.concurrency, _MOST_ROWS))
                 self._worker = worker
             return worker
 

@@ -140,11 +140,9 @@ Pick = Callable[[torch.Tensor, torch.Tensor], int]
 class Writer:
     """One model and its tokenizer; writes a batch of rows to their ends. Used by one thread at a time."""
 
-    def __init__(self, model: Any, tokenizer: Any, name: str) -> None:  # noqa: ANN401 - peft's and transformers' alike
-        self.model, self.tokenizer, self.name = model, tokenizer, name
+    def __init__(self, model: Any, tokenizer: Any, *, name: str, window: int) -> None:  # noqa: ANN401 - peft's, transformers'
+        self.model, self.tokenizer, self.name, self.window = model, tokenizer, name, window
         self._own: GenerationConfig = model.generation_config
-        positions = getattr(model.config, "max_position_embeddings", None) or tokenizer.model_max_length
-        self.window = int(min(positions, tokenizer.model_max_length))
         ends = self._own.eos_token_id
         self.ends = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends] if ends is not None else [])}
         self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id

@@ -78,6 +78,20 @@ def load_tokenizer(found: LocalModel) -> "PreTrainedTokenizerBase":
     return tokenizer
 
 
+def window_of(found: LocalModel, tokenizer: "PreTrainedTokenizerBase") -> int:
+    """Tokens of prompt and reply together; :class:`UsageError` for a folder whose config.json cannot be read."""
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(found.model).get_text_config()
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(
+            f"The configuration of {found.model} cannot be read: {first_line(error)}", hint="Save the model again."
+        ) from error
+    positions = getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length
+    return int(min(positions, tokenizer.model_max_length))
+
+
 def load_model(found: LocalModel, *, quantization: Quantization = "auto") -> "PreTrainedModel":
     """The model, ready to write: on the CUDA GPU where there is one, in 4 bits as asked for, with its adapter.
 

@@ -149,6 +149,8 @@ class ChatConfig(Configuration):
     retries: int = Field(default=3, ge=0)
     concurrency: int = Field(default=64, ge=1)
     """Requests under way at once; more wait their turn."""
+    quantization: Literal["auto", "nf4", "none"] = "auto"
+    """Of a local model. ``auto``: in 4 bits where 16 would take more than half of a GPU's free memory."""
 
 
 class AnswerConfig(Configuration):

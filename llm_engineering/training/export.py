@@ -187,7 +187,7 @@ def _texts(model: Any, tokenizer: "PreTrainedTokenizerBase", examples: Sequence[
     asked = [example for example in examples if example.answer] or [Example(task, "", None) for task in _OWN_TASKS]
     rendered = [render(tokenizer, messages(each.instruction, author=each.author), each.answer) for each in asked]
     window = int(min(getattr(model.config, "max_position_embeddings", 1 << 30), tokenizer.model_max_length))
-    prompts = [encoded(tokenizer, each.prompt)[-(window - _WRITTEN) :] for each in rendered]
+    prompts = [encoded(tokenizer, each.prompt)[-max(1, window - _WRITTEN) :] for each in rendered]
     texts = continued(model, prompts, tokens=_WRITTEN, end=int(tokenizer.eos_token_id))
     for each, prompt, answer in zip(asked, prompts, rendered, strict=True):
         if each.answer:

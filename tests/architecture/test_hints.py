@@ -13,8 +13,8 @@ from llm_engineering.domain.config import Configuration
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = re.compile(r"(?<![\w./`@-])([a-z_]+)\.([a-z_]+)(?![\w./(])")
-NO_KEYS = frozenset({"txt", "toml", "yaml", "json", "jsonl", "md", "org", "com", "example", "save"})
-"""What stands behind the dot of a file, an address or a function."""
+NO_KEYS = frozenset({"txt", "toml", "yaml", "json", "jsonl", "md", "org", "com", "example", "save", "cpp"})
+"""What stands behind the dot of a file, an address, a function or a program."""
 
 
 def strings(argument: str) -> Iterator[tuple[Path, str]]:

@@ -41,11 +41,11 @@ def copied(base: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(base, tmp_path / "copied"))
 
 
-def answers(folder: Path, *asked: tuple[Prompt, Sampling], **more: object) -> list[Reply]:
+def answers(folder: Path, *asked: tuple[Prompt, Sampling], name: str | None = None, bits: str = "none") -> list[Reply]:
     """The replies to all of these, asked at the same time."""
 
     async def ask() -> list[Reply]:
-        model = TransformersChatModel(folder, ChatConfig(), **more)  # type: ignore[arg-type]
+        model = TransformersChatModel(folder, ChatConfig(quantization=bits), name=name)  # type: ignore[arg-type]
         try:
             return await asyncio.gather(*(model.complete(prompt, sampling=sampling) for prompt, sampling in asked))
         finally:
@@ -276,7 +276,7 @@ def test_four_bits_answer_too(adapter: Path) -> None:
 
     model = load_model(find_local_model(adapter), quantization="nf4")
     assert any(type(module).__name__ == "Linear4bit" for module in model.modules())
-    assert answers(adapter, (SHORT, GREEDY), quantization="nf4")[0].text
+    assert answers(adapter, (SHORT, GREEDY), bits="nf4")[0].text
 
 
 def test_a_merged_model_goes_before_its_adapter(base: Path, adapter: Path, tmp_path: Path) -> None:
