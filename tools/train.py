@@ -1,6 +1,7 @@
 """Training, one stage at a time: supervised fine-tuning, then preference optimisation."""
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -50,6 +51,8 @@ def _prepare() -> None:
 
 
 def _show(report: TrainingReport, *, json: bool) -> None:
+    if os.environ.get("RANK", "0") != "0":
+        return  # of several processes the first one speaks
     text = report.model_dump_json(indent=2) if json else "\n".join(report.lines())
     sys.stdout.write(f"{text}\n")
 

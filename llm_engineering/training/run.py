@@ -182,7 +182,8 @@ class Run:
         trainer.save_model(str(folder))
         if self.is_main:
             tokenizer.save_pretrained(folder)
-            (folder / "training_args.bin").unlink(missing_ok=True)
+            for leftover in (folder / "training_args.bin", folder / "README.md", self.work / "README.md"):
+                leftover.unlink(missing_ok=True)  # a pickle, and model cards that know nothing of this run
             shutil.rmtree(folder / "ref", ignore_errors=True)
 
 

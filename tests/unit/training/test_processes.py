@@ -1,0 +1,60 @@
+"""Several processes share a run as `accelerate launch` starts them: here two on the CPU, with the project's own configuration."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from llm_engineering.training.report import read_report
+from llm_engineering.training.sft import sft
+from tests.doubles.training import small_recipe
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory, trained, dataset: Path):
+    """The folder of an SFT stage that two processes trained, and what they wrote to the terminal."""
+    import shutil
+
+    out = tmp_path_factory.mktemp("shared")
+    shutil.copytree(trained[0] / "base", out / "base")
+    (out / "recipe.yaml").write_text(yaml.safe_dump(small_recipe().model_dump(mode="json")))
+    launch = (sys.executable, "-m", "accelerate.commands.launch", "--config_file", "configs/accelerate/ddp.yaml")
+    train = ("-m", "tools.train", "sft", "--recipe", out / "recipe.yaml", "--dataset", dataset, "--out", out)
+    done = subprocess.run(
+        [*launch, "--main_process_port", "0", *train], cwd=ROOT, capture_output=True, text=True, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return out, done.stdout
+
+
+def test_one_of_them_writes_the_stage_and_says_so_once(shared):
+    out, said = shared
+    assert (out / "sft" / "adapter" / "adapter_model.safetensors").is_file()
+    assert said.count("sft: 6 steps over 12 samples") == 1
+
+
+def test_two_processes_come_to_what_one_comes_to_with_twice_the_accumulation(
+    shared, with_base: Path, dataset: Path, weights
+):
+    alone = sft(small_recipe(sft__accumulation=2), dataset=dataset, out=with_base)
+    together = read_report(shared[0] / "sft")
+    assert together.after["loss"] == pytest.approx(alone.after["loss"], abs=2e-3)
+    ours, theirs = (
+        torch.cat([weight.flatten() for weight in weights(out / "sft").values()]) for out in (shared[0], with_base)
+    )
+    assert torch.nn.functional.cosine_similarity(ours, theirs, dim=0) > 0.999
+
+
+def test_the_sharded_configuration_is_one_that_accelerate_reads():
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    config = load_config_from_file(str(ROOT / "configs" / "accelerate" / "fsdp.yaml"))
+    assert config.distributed_type == "FSDP"
+    assert config.fsdp_config["fsdp_state_dict_type"] == "FULL_STATE_DICT"
