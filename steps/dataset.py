@@ -15,13 +15,13 @@ from zenml.io import fileio
 from llm_engineering import bootstrap
 from llm_engineering.dataset import store
 from llm_engineering.dataset.audit import Audit
-from llm_engineering.dataset.build import Build, Teach, build, draw, write_instructions
+from llm_engineering.dataset.build import Build, MakePairs, Teach, build, draw, write_instructions
 from llm_engineering.dataset.estimate import Estimate
 from llm_engineering.dataset.instruct import RULES
 from llm_engineering.dataset.teach import Lesson, Taught, estimate, lessons_for, taken_over, teach
 from llm_engineering.domain.config import ChatConfig
 from llm_engineering.domain.dataset_config import DatasetConfig
-from llm_engineering.domain.entities import Frozen
+from llm_engineering.domain.entities import Frozen, TombstoneReason
 from llm_engineering.domain.errors import UsageError
 from llm_engineering.domain.ports import Warehouse
 from llm_engineering.domain.samples import AuthorPassage, Refusal, Sample, Split
@@ -79,7 +79,7 @@ def build_dataset(config: DatasetConfig, dry_run: bool = False) -> Annotated[Dat
     bootstrap.prepare_home(settings)
     started = time.perf_counter()
     with bootstrap.open_warehouse(settings) as warehouse:
-        report = _dry(config, settings, warehouse) if dry_run else _built(config, settings, warehouse)
+        report = _dry(config, settings, warehouse) if dry_run else built(config, settings, warehouse)
     report = report.model_copy(update={"seconds": round(time.perf_counter() - started, 3)})
     log_metadata(metadata=report.model_dump(mode="json", exclude={"examples"}, exclude_none=True), infer_artifact=True)
     return report
@@ -110,11 +110,20 @@ def store_dataset(config: DatasetConfig, dry_run: bool = False) -> Annotated[Dat
     return DatasetArtifact(artifact=f"{name}:{saved.version}", written=True)
 
 
-def _built(config: DatasetConfig, settings: Settings, warehouse: Warehouse) -> DatasetReport:
+def built(
+    config: DatasetConfig,
+    settings: Settings,
+    warehouse: Warehouse,
+    *,
+    make_pairs: MakePairs | None = None,
+    sides_of: str | None = None,
+) -> DatasetReport:
+    """Build and write the dataset. ``sides_of``: name of another one whose documents' sides it keeps."""
     root = _root(settings)
-    before = store.current(root, config.name)
+    before = store.current(root, sides_of or config.name)
     same_split = before is not None and before.configuration.get("split") == config.split.model_dump(mode="json")
     previous: dict[str, Split] = before.sides if before is not None and same_split else {}
+    dropped = store.drop(root, config.name, _withdrawn(warehouse))  # first: they go even if nothing is left to build
     spent: dict[str, float] = {}
     spent_on_pairs: dict[str, float] = {}
     with ExitStack() as open_until_done:
@@ -126,7 +135,7 @@ def _built(config: DatasetConfig, settings: Settings, warehouse: Warehouse) -> D
             config,
             read=bootstrap.pieces_for(config.clean),
             teach=teacher,
-            make_pairs=pair_maker(config.preference, settings, warehouse, spent_on_pairs),
+            make_pairs=make_pairs or pair_maker(config.preference, settings, warehouse, spent_on_pairs),
             writer=settings.llm_model if teacher else RULES,
             embed=embed,
             previous=previous,
@@ -134,12 +143,6 @@ def _built(config: DatasetConfig, settings: Settings, warehouse: Warehouse) -> D
         )
     card = made.dataset.card
     written = store.write(made.dataset, root)
-    withdrawn = [
-        state.document.id
-        for state in warehouse.states(include_deleted=True)
-        if state.tombstone is not None and state.tombstone.reason == "withdrawn"
-    ]
-    dropped = store.drop(root, config.name, withdrawn, keep=card.version)
     folder = root / card.name / card.version
     return DatasetReport(
         name=card.name,
@@ -159,6 +162,15 @@ def _built(config: DatasetConfig, settings: Settings, warehouse: Warehouse) -> D
         dropped=tuple(dropped),
         pushed=bootstrap.push_dataset(settings, folder, config.hub_repository) if config.hub_repository else "",
     )
+
+
+def _withdrawn(warehouse: Warehouse) -> list[str]:
+    states = warehouse.states(include_deleted=True)
+    return [
+        state.document.id
+        for state in states
+        if state.tombstone is not None and state.tombstone.reason is TombstoneReason.WITHDRAWN
+    ]
 
 
 def _dry(config: DatasetConfig, settings: Settings, warehouse: Warehouse) -> DatasetReport:

@@ -149,13 +149,17 @@ def holding(root: Path, document_ids: Collection[str]) -> list[tuple[Path, Card]
     ]
 
 
-def drop(root: Path, name: str, document_ids: Collection[str], *, keep: str) -> list[str]:
-    """Remove the versions of a dataset that hold text of these documents, save ``keep``; returns what was removed."""
+def drop(root: Path, name: str, document_ids: Collection[str]) -> list[str]:
+    """Remove the versions of a dataset that hold text of these documents; returns what was removed."""
     dropped = []
+    pointer = root / name / CURRENT
     for folder, card in holding(root, document_ids):
-        if card.name == name and card.version != keep:
-            shutil.rmtree(folder)
-            dropped.append(card.version)
+        if card.name != name:
+            continue
+        if pointer.exists() and pointer.read_text(encoding="utf-8").strip() == card.version:
+            pointer.unlink()
+        shutil.rmtree(folder)
+        dropped.append(card.version)
     return dropped
 
 
