@@ -93,9 +93,12 @@ def forget(document: Annotated[str, typer.Argument(help="document id, URL or pat
         f"{card.name} {card.version}"
         for _, card in holding(bootstrap.datasets_folder(settings), [item.id for item in found])
     ]
+    saw = bootstrap.open_registry(settings).saw([item.id for item in found])
     if json:
         forgotten = [item.document_id for item in buried]
-        sys.stdout.write(jsonlib.dumps({"forgotten": forgotten, "datasets": held}) + "\n")
+        sys.stdout.write(
+            jsonlib.dumps({"forgotten": forgotten, "datasets": held, "models": [m.reference for m in saw]}) + "\n"
+        )
         return
     for item in found:
         sys.stdout.write(f"forgotten  {item.url}\n")
@@ -103,6 +106,13 @@ def forget(document: Annotated[str, typer.Argument(help="document id, URL or pat
     if held:
         sys.stdout.write(
             f"It is still in the datasets {', '.join(held)}. They lose it with: poe run-dataset-pipeline\n"
+        )
+    for model in saw:
+        sys.stdout.write(f"It is still in the weights of {model.reference} ({model.stage}).\n")
+    if saw:
+        sys.stdout.write(
+            "Weights cannot lose a text. Erase each with: poe models retire NAME@VERSION --erase. Then build the dataset anew "
+            "and train again.\n"
         )
 
 
