@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from llm_engineering.domain.config import Configuration
+from llm_engineering.domain.twin_evaluation_config import TwinEvaluationConfig
 
 
 class EvaluationConfig(Configuration):
@@ -18,3 +19,5 @@ class EvaluationConfig(Configuration):
     """Share of the bootstrap distribution that an interval holds."""
     resamples: int = Field(default=2000, ge=100)
     seed: int = 7
+    twin: TwinEvaluationConfig = TwinEvaluationConfig()
+    """Of a trained model."""

@@ -30,7 +30,7 @@ class MemorisationConfig(Configuration):
 
 
 class PerplexityConfig(Configuration):
-    """How long texts are read. Lengths in tokens."""
+    """How long texts are read. Lengths in tokens; a model with a shorter window reads as much as it can."""
 
     context: int = Field(default=1024, ge=2)
     stride: int = Field(default=512, ge=1)

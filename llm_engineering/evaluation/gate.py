@@ -12,7 +12,8 @@ from llm_engineering.evaluation.perplexity import NAME as PERPLEXITY
 from llm_engineering.evaluation.report import Part
 from llm_engineering.evaluation.style import NAME as STYLE
 
-BASE = "base"
+BASE, CURRENT = "base", "current"
+"""Stages besides the judged model: what it was trained from, and the twin that it would replace."""
 
 
 class Measured(Frozen):
@@ -22,6 +23,8 @@ class Measured(Frozen):
     """Bits per character of the author's held-out answers: the logarithm of a perplexity that knows no tokenizer."""
     base_bits: float | None = None
     """The same of the base that it was trained from."""
+    current_bits: float | None = None
+    """The same of the twin that it would replace."""
     style: float | None = None
     """AUC of telling its output from the author's text with content words masked; 0.5 is indistinguishable."""
     memorised: float | None = None
@@ -81,8 +84,9 @@ def measured(parts: Sequence[Part], *, parity: float | None = None) -> Measured:
         return found[0] if found else None
 
     return Measured(
-        bits=means.get((PERPLEXITY, f"bits per character, {ANSWERS}")),
-        base_bits=means.get((PERPLEXITY, f"bits per character, {ANSWERS} ({BASE})")),
+        bits=means.get((PERPLEXITY, _BITS)),
+        base_bits=means.get((PERPLEXITY, f"{_BITS} ({BASE})")),
+        current_bits=means.get((PERPLEXITY, f"{_BITS} ({CURRENT})")),
         style=means.get((STYLE, f"twin against author, by {Trait.MASKED}")),
         memorised=starting(MEMORISATION, "share of ", f", {TWIN}"),
         author_memorised=starting(MEMORISATION, "share of ", f", {AUTHOR}"),
@@ -93,7 +97,9 @@ def measured(parts: Sequence[Part], *, parity: float | None = None) -> Measured:
 
 
 def promotion(candidate: Measured, *, current: Measured | None, config: GateConfig) -> Promotion:
-    """Judge a candidate against the current twin, measured on the same held-out texts; ``None`` where there is none.
+    """Judge a candidate against the figures of the current twin; ``None`` where there is none.
+
+    Perplexity is compared over the candidate's own held-out texts, which the current twin reads too.
 
     What was to be measured and was not does not pass, save style where the current twin has no figure to be worse than.
     """
@@ -110,6 +116,7 @@ def promotion(candidate: Measured, *, current: Measured | None, config: GateConf
     )
 
 
+_BITS = f"bits per character, {ANSWERS}"
 _NOT_MEASURED = (False, "not measured")
 Result = tuple[bool, str] | None
 
@@ -117,7 +124,7 @@ Result = tuple[bool, str] | None
 def _perplexity(candidate: Measured, current: Measured | None, limit: float | None) -> Result:
     if limit is None:
         return None
-    other, name = (current.bits, "current twin's") if current else (candidate.base_bits, "base's")
+    other, name = (candidate.current_bits, "current twin's") if current else (candidate.base_bits, "base's")
     if candidate.bits is None or other is None:
         return _NOT_MEASURED
     ratio = 2 ** (candidate.bits - other)

@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from llm_engineering.domain.blind import BlindChoice
 from llm_engineering.domain.chat import voice_prompt
@@ -12,7 +14,7 @@ from llm_engineering.domain.errors import ModelReplyInvalid
 from llm_engineering.domain.evaluation_config import EvaluationConfig
 from llm_engineering.domain.ports import ChatModel
 from llm_engineering.domain.samples import Pair
-from llm_engineering.domain.twin_evaluation_config import TwinEvaluationConfig
+from llm_engineering.domain.twin_evaluation_config import PerplexityConfig, TwinEvaluationConfig
 from llm_engineering.evaluation.gate import BASE
 from llm_engineering.evaluation.held_out import HeldOut
 from llm_engineering.evaluation.human import human
@@ -32,7 +34,7 @@ from llm_engineering.evaluation.perplexity import (
     surprise,
 )
 from llm_engineering.evaluation.preference import NAME as PREFERENCE
-from llm_engineering.evaluation.preference import preference, rewards
+from llm_engineering.evaluation.preference import AnswerLogProbability, preference, rewards
 from llm_engineering.evaluation.prose import StyleText
 from llm_engineering.evaluation.report import Evaluated, Part
 from llm_engineering.evaluation.style import style
@@ -49,6 +51,12 @@ class Scorer:
     encode: Encode
     render: Render
     log_probabilities: LogProbabilities
+    window: int
+    """Tokens that it reads at once."""
+
+
+OpenScorer = Callable[[], AbstractContextManager[Scorer]]
+"""Loads a model's weights, and lets go of them when the context closes."""
 
 
 async def evaluate_model(
@@ -56,7 +64,7 @@ async def evaluate_model(
     held_out: HeldOut,
     *,
     model: ChatModel,
-    scorers: Mapping[str, Scorer],
+    scorers: Mapping[str, OpenScorer],
     judging: ChatModel | None,
     journal: Journal,
     choices: Sequence[BlindChoice],
@@ -74,10 +82,7 @@ async def evaluate_model(
         held_out, model, sampling=config.sampling, concurrency=config.concurrency, progress=progress
     )
     written = [StyleText(document_id=one.document_id, text=one.twin) for one in answered]
-    parts = [
-        await asyncio.to_thread(_perplexity, held_out, scorers, config, evaluation),
-        await asyncio.to_thread(_preference, held_out, scorers, config, evaluation),
-    ]
+    parts = await asyncio.to_thread(_scored, held_out, scorers, config, evaluation)
     parts += await asyncio.to_thread(
         partial(
             style,
@@ -168,13 +173,26 @@ async def write_answers(
     return answered, sum(text is None for text in written.values())
 
 
-def _perplexity(
-    held_out: HeldOut, scorers: Mapping[str, Scorer], config: TwinEvaluationConfig, evaluation: EvaluationConfig
-) -> Part:
-    told: dict[str, list[Told]] = {}
-    for stage, scorer in scorers.items():
-        suffix = "" if stage == list(scorers)[-1] else f" ({stage})"
-        told[ANSWERS + suffix] = [
+class _Read(NamedTuple):
+    """What one stage made of the held-out texts, and of the pairs: log-probabilities of chosen and rejected by pair."""
+
+    answers: list[Told]
+    texts: list[Told]
+    pairs: dict[str, tuple[float, float]]
+
+
+def _read(held_out: HeldOut, scorer: Scorer, numbers: PerplexityConfig) -> _Read:
+    context = min(numbers.context, scorer.window)
+    config = numbers.model_copy(update={"context": context, "stride": min(numbers.stride, max(1, context // 2))})
+
+    def log_probability(pair: Pair, answer: str) -> float:
+        asked, answered = scorer.render(voice_prompt(pair.instruction, author=held_out.author), answer)
+        ids = [*asked, *answered]
+        nats, _ = surprise(ids, scorer.log_probabilities, config=config, first=len(asked))
+        return -nats
+
+    return _Read(
+        answers=[
             of_answer(
                 voice_prompt(task.instruction, author=held_out.author),
                 task.answer,
@@ -182,45 +200,56 @@ def _perplexity(
                 document_id=task.document_id,
                 render=scorer.render,
                 log_probabilities=scorer.log_probabilities,
-                config=config.perplexity,
+                config=config,
             )
             for task in held_out.tasks
-        ]
-        told[TEXTS + suffix] = [
+        ],
+        texts=[
             of_text(
                 task.answer,
                 id_=task.id,
                 document_id=task.document_id,
                 encode=scorer.encode,
                 log_probabilities=scorer.log_probabilities,
-                config=config.perplexity,
+                config=config,
             )
             for task in held_out.tasks
-        ]
-    return perplexity(told, evaluation=evaluation)
+        ],
+        pairs={
+            pair.id: (log_probability(pair, pair.chosen), log_probability(pair, pair.rejected))
+            for pair in held_out.pairs
+        },
+    )
+
+
+def _scored(
+    held_out: HeldOut, scorers: Mapping[str, OpenScorer], config: TwinEvaluationConfig, evaluation: EvaluationConfig
+) -> list[Part]:
+    """Perplexity of each stage, and rewards of the last one; one stage is open at a time."""
+    read: dict[str, _Read] = {}
+    for stage, opened in scorers.items():
+        with opened() as scorer:
+            read[stage] = _read(held_out, scorer, config.perplexity)
+    last = list(read)[-1]
+    told: dict[str, list[Told]] = {}
+    for stage, found in read.items():
+        suffix = "" if stage == last else f" ({stage})"
+        told |= {ANSWERS + suffix: found.answers, TEXTS + suffix: found.texts}
+    return [perplexity(told, evaluation=evaluation), _preference(held_out, read, config, evaluation)]
 
 
 def _preference(
-    held_out: HeldOut, scorers: Mapping[str, Scorer], config: TwinEvaluationConfig, evaluation: EvaluationConfig
+    held_out: HeldOut, read: Mapping[str, _Read], config: TwinEvaluationConfig, evaluation: EvaluationConfig
 ) -> Part:
-    """Rewards of the last stage against the SFT policy, or the base where it is the SFT stage itself."""
-    stages = list(scorers)
-    before = REFERENCE if REFERENCE in stages[:-1] else BASE
-    if before not in stages[:-1]:
+    """Rewards of the last stage against the SFT policy, or against the base where there is no SFT stage before it."""
+    *earlier, last = read
+    before = next((stage for stage in (REFERENCE, BASE) if stage in earlier), None)
+    if before is None:
         return Part(name=PREFERENCE, missing="there is no earlier stage to reward it against")
 
-    def under(stage: str) -> Callable[[Pair, str], float]:
-        scorer = scorers[stage]
+    def under(stage: str) -> AnswerLogProbability:
+        return lambda pair, answer: read[stage].pairs[pair.id][0 if answer == pair.chosen else 1]
 
-        def log_probability(pair: Pair, answer: str) -> float:
-            asked, answered = scorer.render(voice_prompt(pair.instruction, author=held_out.author), answer)
-            nats, _ = surprise(
-                [*asked, *answered], scorer.log_probabilities, config=config.perplexity, first=len(asked)
-            )
-            return -nats
-
-        return log_probability
-
-    found = rewards(held_out.pairs, policy=under(stages[-1]), reference=under(before), beta=config.beta)
+    found = rewards(held_out.pairs, policy=under(last), reference=under(before), beta=config.beta)
     part = preference(found, evaluation=evaluation)
     return part.model_copy(update={"notes": (*part.notes, f"Reference: {before}; beta {config.beta:g}.")})

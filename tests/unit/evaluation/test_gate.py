@@ -12,7 +12,14 @@ from llm_engineering.evaluation.perplexity import ANSWERS, Told, perplexity
 from llm_engineering.evaluation.prose import StyleText
 
 CURRENT = Measured(
-    bits=2.0, style=0.7, memorised=0.1, author_memorised=0.05, longest_run=20, author_longest_run=12, parity=0.01
+    bits=2.0,
+    current_bits=2.0,
+    style=0.7,
+    memorised=0.1,
+    author_memorised=0.05,
+    longest_run=20,
+    author_longest_run=12,
+    parity=0.01,
 )
 CONFIG = GateConfig()
 

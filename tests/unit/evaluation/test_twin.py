@@ -126,6 +126,7 @@ def test_a_twin_in_anothers_style_measures_worse_and_is_not_promoted(
     good: tuple[Evaluated, list[Answered]], bad: tuple[Evaluated, list[Answered]]
 ) -> None:
     current, candidate = measured(good[0].parts, parity=0.0), measured(bad[0].parts, parity=0.0)
+    candidate = candidate.model_copy(update={"current_bits": current.bits})
     gate = promotion(candidate, current=current, config=GateConfig(memorised_share=None, longest_run=None))
     assert [check.name for check in gate.checks if not check.passed] == ["style"]
     assert promotion(current, current=None, config=GateConfig(memorised_share=1, longest_run=1000)).passed

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from llm_engineering.dataset import store
@@ -10,7 +11,7 @@ from llm_engineering.domain.config import Sampling
 from llm_engineering.domain.entities import Kind
 from llm_engineering.domain.samples import AuthorPassage, InstructionStyle, Pair, PairSource, Provenance, Sample, Split
 from llm_engineering.evaluation.prose import StyleText
-from llm_engineering.evaluation.twin import Scorer
+from llm_engineering.evaluation.twin import OpenScorer, Scorer
 from tests.doubles.models import ScriptedModel
 
 
@@ -50,15 +51,17 @@ class Twin(ScriptedModel):
         return Reply(text=self.texts.get(prompt.question, ""), model="twin")
 
 
-def scorer(*, likely: str = "", chance: float = 1 / 256) -> Scorer:
+def scorer(*, likely: str = "", chance: float = 1 / 256) -> OpenScorer:
     """A byte-level model: every byte has that chance, those of ``likely`` an even one."""
     favoured = set(likely.encode())
 
     def log_probabilities(ids: Sequence[int]) -> list[float]:
         return [math.log(0.5 if each in favoured else chance) for each in ids[1:]]
 
-    return Scorer(
+    found = Scorer(
         encode=lambda text: [0, *text.encode()],
         render=lambda prompt, answer: ([0, *prompt.question.encode()], list(answer.encode())),
         log_probabilities=log_probabilities,
+        window=64,
     )
+    return lambda: nullcontext(found)
