@@ -27,7 +27,8 @@ def plain(text: str) -> str:
     return re.sub(r"(?<!\n)\n(?!\n|\s*(?:[-•*]|\d+[.)])\s)", " ", text)
 
 
-_TOKEN = re.compile(r"`[^`\n]{2,40}`|[^\W_][\w.+#/-]*[^\W_]|[^\W_]|[^\w\s]|\n+")
+_TOKEN = re.compile(r"`[^`\n]*`|[^\W_][\w.+#/-]*[^\W_]|[^\W_]|[^\w\s]|\n+")
+_NAME_IN_CODE = re.compile(r"`[\w.#?@-][^`]{0,38}[\w)\]=]`")
 _STOP = word_set(
     """
     vs ready hot current previous interact overall various lots
@@ -75,6 +76,7 @@ _VERBAL = word_set(
     populate show showed seen look looks tends tend worked working trying doing saying compared related according
     act consist produce annotate yield occur exist appear remain behave differ vary refer correspond respond operate
     connect continue suffer regard decide enter tackle achieve prevent reveal confirm assume propose deliver iterate
+    die land sit stand come see conclude want insert towards missing sees comes lean hold
     trigger inherit expect encourage demonstrate outperform exceed preserve retain belong succeed result regarding
     """
 )
@@ -167,17 +169,32 @@ def _candidates(prose: str) -> Iterator[tuple[str, bool]]:
     for match in _TOKEN.finditer(prose + "\n"):
         token = match.group()
         folded = token.casefold()
-        content = (token[0].isalnum() or token[0] == "`") and folded not in _STOP and folded not in _VERBAL
+        content = (
+            (token[0].isalnum() or bool(_NAME_IN_CODE.fullmatch(token)))
+            and folded not in _STOP
+            and folded not in _VERBAL
+        )
         if content and not _ADVERB.match(folded) and not folded.isdigit():
             if not run:
                 opener = before
             run.append(token)
         else:
-            yield from _phrases(run, opener.casefold(), ends=not token[0].isalnum() or folded in _STOP)
+            if run and not _may_end_in_a_verb(run, folded):
+                yield from _phrases(run, opener.casefold(), ends=not token[0].isalnum() or folded in _STOP)
             run = []
             before = token
             continue
         before = token
+
+
+def _may_end_in_a_verb(run: list[str], following: str) -> bool:
+    """``the sync starts by``: a last word in -s that nothing behind it shows to be a plural."""
+    last = run[-1]
+    plural_or_verb = len(run) > 1 and last.islower() and last.endswith("s") and not last.endswith(("ss", "us", "is"))
+    return plural_or_verb and following[0].isalnum() and following not in _AFTER_NOUNS
+
+
+_AFTER_NOUNS = word_set("of and or are were have that which who can will do did should must may would could")
 
 
 def _phrases(run: list[str], opener: str, *, ends: bool) -> Iterator[tuple[str, bool]]:

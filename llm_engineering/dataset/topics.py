@@ -213,10 +213,10 @@ def _form(text: str) -> Form:
     if ":" in text or ". " in text or "," in text or "!" in text:
         return Form.STATEMENT if len(text.split()) > 3 else Form.PHRASE
     if re.match(r"(?:the )?(?:top )?[1-9]\d*[- ](?!\d)[\w-]+.*s\b", text, re.IGNORECASE) and not _BEING.search(
-        re.split(r" (?:that|you|to) ", text)[0]
+        re.split(r" (?:that|you|to) ", text, flags=re.IGNORECASE)[0]
     ):
         return Form.COUNT
-    if _BEING.search(re.split(r" (?:that|which|who|you|we|I) ", text)[0]):
+    if _BEING.search(re.split(r" (?:that|which|who|you|we|I) ", text, flags=re.IGNORECASE)[0]):
         return Form.STATEMENT
     telegraphic = len(rest.split()) == 1 and rest.islower() and not rest.endswith("s")
     if telegraphic or rest.startswith("("):
@@ -351,7 +351,9 @@ def _lowered(text: str, wording: Wording) -> str:
         if run == "A" and not (match.start() == 0 or re.match(r" (?!and\b|or\b|vs\b)[a-z]", text[match.end() :])):
             return run
         words = re.findall(r"[A-Z][a-z'’]*|[A-Z]\w+", run)
-        ordinary = (len(run) > 1 or run == "A") and all(wording.is_ordinary(word, alone=len(capitals) == 1) for word in words)
+        ordinary = (len(run) > 1 or run == "A") and all(
+            wording.is_ordinary(word, alone=len(capitals) == 1) for word in words
+        )
         return run.lower() if ordinary else run
 
     text = _CAPITALS.sub(lower, text).replace(" & ", " and ")

@@ -7,6 +7,7 @@ import pytest
 from inline_snapshot import snapshot
 
 from llm_engineering.dataset.instruct import instruct, same_question
+from llm_engineering.dataset.phrases import key_phrases
 from llm_engineering.dataset.topics import Wording, cleaned, cleaned_title, topic_of
 from llm_engineering.domain.dataset_config import InstructConfig
 from llm_engineering.domain.entities import Kind
@@ -44,6 +45,7 @@ def asked(text, style, **fields):
         ("How I generated PyDocs in <1 hour", "Can you tell me how you generated PyDocs in <1 hour?"),
         ("How does this fit into our architecture?", "How does this fit into your architecture?"),
         ("Storytime: How am I writing code in 2023? I don't", "How are you writing code in 2023?"),
+        ("The 4 Advanced RAG Steps You Must Know", "What are the 4 Advanced RAG Steps I Must Know?"),
         ("Embed query", ""),
         ("A citation is a claim", ""),
     ],
@@ -111,6 +113,22 @@ reply: Thanks for "Models"! Could you say a bit more about the stream?
 reply: A colleague asked me about the residual stream and the refusal direction, and I didn't know what to
 say. You wrote "Models": what would you answer?\
 """)
+
+
+@pytest.mark.parametrize(
+    ("text", "phrases"),
+    [
+        ("The sync starts by copying the index.", []),
+        (
+            "We call `read()`, and the outbox (`a` or `b`), then the optional doorbell.",
+            ["`read()`", "the optional doorbell"],
+        ),
+        ("It holds the refusal direction and harmless prompts.", ["the refusal direction", "harmless prompts"]),
+        ("Use LoRA with 168MB of VRAM.", ["LoRA", "VRAM"]),
+    ],
+)
+def test_key_phrases_are_noun_phrases_and_names(text, phrases):
+    assert key_phrases(text) == phrases
 
 
 def test_no_two_samples_have_the_same_instruction():
