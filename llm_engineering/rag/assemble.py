@@ -134,15 +134,26 @@ def _fitted(
     first, last = next((seed for seed in seeds if fits(*seed)), (best, best))
     if not fits(first, last):
         return _words(text, spans[first], share, count_tokens)
+    seed = (first, last)
+    ends = [start for start, _ in spans[1:]] + [spans[-1][1]]
+    # counted once each, with the blanks behind them: whole spans at every step would take the square of the time
+    sizes = [count_tokens(text[start:end]) for (start, _), end in zip(spans, ends, strict=True)]
+    left = share - sum(sizes[first : last + 1])
+    taken: list[int] = []
     while True:
         options = [
-            (worth[index], -abs(index - best), span)
-            for index, span in ((first - 1, (first - 1, last)), (last + 1, (first, last + 1)))
-            if 0 <= index < len(spans) and fits(*span)
+            (worth[index], -abs(index - best), index)
+            for index in (first - 1, last + 1)
+            if 0 <= index < len(spans) and sizes[index] <= left
         ]
         if not options:
-            return spans[first][0], spans[last][1]
-        first, last = max(options)[2]
+            break
+        taken.append(max(options)[2])
+        left -= sizes[taken[-1]]
+        first, last = min(first, taken[-1]), max(last, taken[-1])
+    while (first, last) != seed and not fits(first, last):  # tokens of parts are seldom fewer than those of the whole
+        first, last = (first + 1, last) if taken.pop() == first else (first, last - 1)
+    return spans[first][0], spans[last][1]
 
 
 def _covering(spans: Sequence[Span], start: int, end: int) -> tuple[int, int]:

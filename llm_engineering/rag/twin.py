@@ -3,12 +3,15 @@
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from typing import Protocol
 
 from llm_engineering.domain.answers import Answer, Passage
 from llm_engineering.domain.config import AnswerConfig
 from llm_engineering.domain.ports import ChatModel, Embedder, Index, Reranker, SparseEncoder, Warehouse
 
+_TEXTS = 5_000
+"""Texts whose terms are remembered: a few megabytes."""
 Embed = Callable[[str], Awaitable[list[float]]]
 """Turns one query into its vector; a service may gather queries that come at the same time."""
 
@@ -61,9 +64,15 @@ class Twin:
     span: Spans = _no_span
     """Entered around each stage with its name: understand, expand, retrieve, rerank, assemble, write, verify."""
 
-    def terms(self, text: str) -> frozenset[int]:
-        """The terms of a text, as the index knows them."""
-        return frozenset(self.sparse.encode_query(text).indices)
+    @cached_property
+    def terms(self) -> Callable[[str], frozenset[int]]:
+        """The terms of a text, as the index knows them. Sentences that are read again and again are read once."""
+
+        @lru_cache(maxsize=_TEXTS)
+        def terms(text: str) -> frozenset[int]:
+            return frozenset(self.sparse.encode_query(text).indices)
+
+        return terms
 
 
 @dataclass(frozen=True)
