@@ -189,9 +189,9 @@ def decide(samples: Iterable[Sample], decisions: Iterable[Decision]) -> tuple[li
     first: dict[str, str] = {}
     for sample in sorted(kept, key=lambda each: each.written_by != "person"):
         first.setdefault(same_question(sample.instruction), sample.id)
-    unique = [sample for sample in kept if first[same_question(sample.instruction)] == sample.id]
-    refusals += [_refusal(REPEATED, sample) for sample in kept if sample not in unique]
-    return unique, refusals
+    unique = set(first.values())
+    refusals += [_refusal(REPEATED, sample) for sample in kept if sample.id not in unique]
+    return [sample for sample in kept if sample.id in unique], refusals
 
 
 def in_order_of_arrival(warehouse: Warehouse, author_id: str | None = None) -> dict[str, DocumentState]:
