@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +18,8 @@ from llm_engineering.settings import Settings
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {name.upper() for name in Settings.model_fields}
 SECRETS = {"MONGO_USERNAME", "MONGO_PASSWORD", "INDEX_API_KEY"}
+ONLY_SERVERS = {"VLLM_BASE", "VLLM_ADAPTER", "VLLM_CONTEXT"}
+"""What only a server of the compose file reads."""
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES = COMPOSE["services"]
 SERVERS = {name: service for name, service in SERVICES.items() if "profiles" not in service}
@@ -109,7 +112,8 @@ def test_ports_are_open_to_this_machine_only(name):
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_data_lives_in_named_volumes(name):
-    sources = [volume.split(":")[0] for volume in SERVICES[name]["volumes"]]
+    volumes = [volume for volume in SERVICES[name]["volumes"] if isinstance(volume, str)]
+    sources = [volume.split(":")[0] for volume in volumes]
     assert [source for source in sources if not source.startswith("./")]
     assert {source for source in sources if not source.startswith("./")} <= COMPOSE["volumes"].keys()
 
@@ -136,7 +140,7 @@ def test_every_variable_of_the_servers_is_explained_in_the_example():
 def test_the_example_names_every_setting_and_nothing_unknown():
     offered = [name for name, _ in OFFERED.findall(EXAMPLE)]
     assert len(offered) == len(set(offered))
-    assert set(offered) == SETTINGS | SECRETS
+    assert set(offered) == SETTINGS | SECRETS | ONLY_SERVERS
 
 
 def test_the_example_as_it_stands_changes_nothing(tmp_path, monkeypatch):
@@ -158,6 +162,54 @@ def test_the_addresses_of_the_example_are_those_of_the_servers(tmp_path, monkeyp
 def test_settings_and_task_runner_read_the_example_alike(tmp_path, monkeypatch):
     file = environment_with_every_line_of_the_example(tmp_path, monkeypatch)
     assert parse_env_file(file.read_text()) == dotenv_values(file)
+
+
+def vllm_said(tmp_path, **environment):
+    """What the entry point of the vLLM service would start, with the registry in a folder of the test."""
+    bash, option, script = SERVICES["vllm"]["entrypoint"]
+    script = script.replace("$$", "$").replace("/models/", f"{tmp_path}/").replace("exec ", "exec echo ")
+    given = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "VLLM_CONTEXT": "8192", **environment}
+    return subprocess.run([bash, option, script], env=given, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(("rank", "room"), [(4, 8), (16, 16), (48, 64)])
+def test_vllm_serves_the_base_with_the_adapter_as_twin(tmp_path, rank, room):
+    adapter = tmp_path / "me" / "1" / "adapter"
+    adapter.mkdir(parents=True)
+    (adapter / "adapter_config.json").write_text(f'{{"r": {rank}}}')
+    done = vllm_said(tmp_path, VLLM_BASE="org/base", VLLM_ADAPTER="me/1/adapter")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (
+        f"vllm serve org/base --enable-lora --lora-modules twin={adapter} --max-lora-rank {room} --max-model-len 8192 "
+        "--host 0.0.0.0 --port 8000\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({}, "set VLLM_BASE in .env"),
+        ({"VLLM_BASE": "b"}, "set VLLM_ADAPTER in .env"),
+        ({"VLLM_BASE": "b", "VLLM_ADAPTER": "me/9/adapter"}, "no adapter in models-registry/me/9/adapter"),
+    ],
+)
+def test_vllm_without_its_adapter_says_so_and_stops(tmp_path, environment, words):
+    done = vllm_said(tmp_path, **environment)
+    assert done.returncode != 0
+    assert words in done.stderr
+    assert "vllm serve" not in done.stdout
+
+
+def test_vllm_reads_the_registry_of_the_twin_and_needs_nothing_while_it_is_not_started():
+    vllm = SERVICES["vllm"]
+    [mounted] = [volume for volume in vllm["volumes"] if isinstance(volume, dict)]
+    assert mounted == {
+        "type": "bind", "source": "${TWIN_HOME:-./.twin}/models-registry", "target": "/models", "read_only": True,
+    }  # fmt: skip
+    with_defaults = [rest for name, rest in variables(yaml.safe_dump(vllm)) if rest.startswith(":-")]
+    assert len(with_defaults) == len(variables(yaml.safe_dump(vllm))), "compose reads every service at every start"
+    assert vllm["healthcheck"]["test"][0] == "CMD" and "/health" in vllm["healthcheck"]["test"][-1]
+    assert "# LLM_BASE_URL=http://127.0.0.1:8001/v1" in EXAMPLE and vllm["ports"] == ["127.0.0.1:8001:8000"]
 
 
 def test_the_replica_set_has_one_name_everywhere(tmp_path, monkeypatch):
