@@ -2,14 +2,15 @@
 
 The side of a document follows from a hash of its id alone, so that a new document never moves an old one. A document that is
 nearly the same as an earlier one takes that one's side. One that is like documents on two sides would tear down the wall
-between them: it is refused, and the old ones stay where they are.
+between them: it is refused, and the old ones stay where they are. A small corpus may leave a side empty by chance: then the
+newcomer nearest to it by hash takes it.
 """
 
 import hashlib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from llm_engineering.dataset.near_duplicates import shingles
@@ -26,6 +27,9 @@ ALIKE = 0.4
 """Two documents are near-duplicates if one holds so many of the other's runs of five words (containment; Broder, 1997)."""
 RUN = 8
 """Words in a row that no text may share with the held-out side."""
+
+FEWEST = 10
+"""Documents from which no side stays empty."""
 
 _WHOLE_BELOW = 1000
 _ONE_IN = 4
@@ -58,19 +62,24 @@ class Sides:
 
 def side_of(document_id: str, config: SplitConfig) -> Split:
     """The side that follows from the id alone."""
-    digest = hashlib.sha256(f"{config.salt}\0{document_id}".encode()).hexdigest()
-    point = int(digest[:13], 16) / 16**13
+    point = _point(document_id, config)
     if point < config.test:
         return Split.TEST
     return Split.VALIDATION if point < config.test + config.validation else Split.TRAIN
+
+
+def _point(document_id: str, config: SplitConfig) -> float:
+    """Where the hash puts a document between 0 and 1."""
+    return int(hashlib.sha256(f"{config.salt}\0{document_id}".encode()).hexdigest()[:13], 16) / 16**13
 
 
 def assign(writings: Sequence[Writing], config: SplitConfig, *, previous: Mapping[str, Split] | None = None) -> Sides:
     """The side of every document. ``writings`` in the order in which they arrived, oldest first.
 
     ``previous`` are the sides of an earlier build under the same configuration: they are kept whatever else changes. Adding
-    writings at the end changes no earlier one's side, with or without ``previous``. No two documents that are alike stand on
-    different sides, save those of ``refusals``.
+    writings at the end changes no earlier one's side, even without ``previous`` where the hash leaves no side empty. No two
+    documents that are alike stand on different sides, save those of ``refusals``. From :data:`FEWEST` documents on every
+    side that has a share has a document, if there is a newcomer to give it.
     """
     kept = previous or {}
     known = _Known()
@@ -93,7 +102,26 @@ def assign(writings: Sequence[Writing], config: SplitConfig, *, previous: Mappin
         if matches:
             like[writing.document_id] = matches[0]
         known.add(writing.document_id, own)
+    _fill_empty(sides, like, config, kept=kept)
     return Sides(sides, like, tuple(refusals))
+
+
+def _fill_empty(
+    sides: dict[str, Split], like: Mapping[str, str], config: SplitConfig, *, kept: Collection[str]
+) -> None:
+    """Give an empty side the newcomer whose hash is nearest to it, with those that followed that one."""
+    for side, share in ((Split.TEST, config.test), (Split.VALIDATION, config.validation)):
+        alone = [document for document in sides if document not in like]
+        free = [document for document in alone if sides[document] is Split.TRAIN and document not in kept]
+        if share == 0 or side in sides.values() or len(alone) < FEWEST or len(free) < 2:
+            continue
+        chosen = min(free, key=lambda document: _point(document, config))
+        group = {chosen}
+        for document, older in like.items():  # in order of arrival, so that whoever is followed comes first
+            if older in group:
+                group.add(document)
+        if group.isdisjoint(kept):
+            sides.update(dict.fromkeys(group, side))
 
 
 def apart(samples: Sequence[Sample], sides: Mapping[str, Split]) -> tuple[list[Sample], list[Refusal]]:

@@ -1,9 +1,11 @@
 """The wall between the sides: by document, by hash, never moved, near-duplicates on one side."""
 
+from collections import Counter
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_engineering.dataset.split import Sides, Writing, apart, assign, side_of
+from llm_engineering.dataset.split import FEWEST, Sides, Writing, apart, assign, side_of
 from llm_engineering.domain.dataset_config import SplitConfig
 from llm_engineering.domain.entities import Kind
 from llm_engineering.domain.samples import AuthorPassage, InstructionStyle, Provenance, Sample, Split
@@ -48,7 +50,37 @@ def test_a_new_document_never_moves_an_old_one(numbers, known, kept):
     writings = [writing(f"d{n}", texts[n]) for n in numbers]
     before = assign(writings[:known], HALVES)
     after = assign(writings, HALVES, previous=before.of if kept else None)
-    assert {name: after.of[name] for name in before.of} == before.of
+    if kept or len(writings) < FEWEST:
+        assert {name: after.of[name] for name in before.of} == before.of
+
+
+def test_no_side_of_a_small_corpus_stays_empty():
+    rare = SplitConfig(validation=0.001, test=0.001)
+    names = [f"d{n}" for n in range(FEWEST)]
+    assert {side_of(name, rare) for name in names} == {Split.TRAIN}
+    sides = assign([writing(name) for name in names], rare).of
+    assert sorted(Counter(sides.values()).values()) == [1, 1, FEWEST - 2]
+    more = assign([writing(name) for name in [*names, "later"]], rare, previous=sides).of
+    assert {name: more[name] for name in names} == sides
+
+
+def test_a_side_without_a_share_and_a_tiny_corpus_stay_as_the_hash_says():
+    none = SplitConfig(validation=0, test=0)
+    assert set(assign([writing(f"d{n}") for n in range(FEWEST)], none).of.values()) == {Split.TRAIN}
+    rare = SplitConfig(validation=0.001, test=0.001)
+    assert set(assign([writing(f"d{n}") for n in range(FEWEST - 1)], rare).of.values()) == {Split.TRAIN}
+
+
+def test_a_near_duplicate_goes_with_the_document_that_fills_an_empty_side():
+    rare = SplitConfig(validation=0, test=0.001)
+    names = [f"d{n}" for n in range(FEWEST)]
+    chosen = next(
+        name for name, side in assign([writing(name) for name in names], rare).of.items() if side is Split.TEST
+    )
+    copy = Writing("copy", f"{writing(chosen).text}\n\nOne more line.")
+    sides = assign([*(writing(name) for name in names), copy], rare)
+    assert sides.of[sides.like["copy"]] is sides.of["copy"]
+    assert Split.TEST in sides.of.values()
 
 
 def test_a_near_duplicate_takes_the_side_of_the_older_one():
