@@ -41,6 +41,7 @@ from llm_engineering.domain.ports import (
     Warehouse,
 )
 from llm_engineering.domain.registry import PREFIX
+from llm_engineering.domain.review import ReviewSamples
 from llm_engineering.domain.samples import PairSource
 
 if TYPE_CHECKING:
@@ -495,6 +496,13 @@ def open_blind_pairs(settings: "Settings") -> BlindPairs:
 def datasets_folder(settings: "Settings") -> Path:
     """Where datasets are kept: one folder for each name, in it one for each version."""
     return settings.twin_home / "datasets"
+
+
+def open_review_samples(settings: "Settings") -> ReviewSamples:
+    """The samples that people review, in ``TWIN_HOME/datasets``; nothing is opened yet."""
+    from llm_engineering.adapters.dataset_folder import DatasetFolder
+
+    return DatasetFolder(datasets_folder(settings))
 
 
 def push_dataset(settings: "Settings", folder: Path, repository: str) -> str:

@@ -16,7 +16,7 @@ from llm_engineering.rag.retrieve import author_filter, checked_query, hit_json
 from llm_engineering.rag.twin import Twin
 from llm_engineering.serving.batching import QueryBatcher
 from llm_engineering.serving.passage import passage
-from llm_engineering.serving.service import Event, Service
+from llm_engineering.serving.service import Event, Review, Service
 
 if TYPE_CHECKING:
     from llm_engineering.settings import Settings
@@ -157,6 +157,7 @@ def _service(twins: _Twins, settings: "Settings", config: AnswerConfig, warehous
         checks={"warehouse": warehouse_is_there, "index": index_is_there, "model": twins.check_model},
         sampling=config.sampling,
         blind=bootstrap.open_blind_pairs(settings),
+        review=Review(bootstrap.open_review_samples(settings), warehouse),
     )
 
 

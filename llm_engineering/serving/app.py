@@ -24,6 +24,7 @@ from llm_engineering.serving.metrics import Metrics
 from llm_engineering.serving.problems import ProblemResponse
 from llm_engineering.serving.readiness import Readiness
 from llm_engineering.serving.reference import POLICY, reference_page
+from llm_engineering.serving.review import add_review
 from llm_engineering.serving.service import Service
 from llm_engineering.serving.shapes import (
     FeedbackRequest,
@@ -89,6 +90,8 @@ def create_app(
     add_page(app)
     if service.blind is not None:
         add_blind(app, service.blind)
+    if service.review is not None:
+        add_review(app, service.review)
     problems.install(app, retry_after=config.retry_after)
     app.add_middleware(Gate, config=config, hashes=key_hashes, origins=origins)
     if origins:

@@ -17,7 +17,7 @@ from llm_engineering.domain.errors import UsageError
 from llm_engineering.serving.capacity import TokenBuckets
 from llm_engineering.serving.problems import ProblemResponse
 
-OPEN = frozenset({"/", "/health", "/ready", "/review/ab"})
+OPEN = frozenset({"/", "/health", "/ready", "/review", "/review/", "/review/ab"})
 """Paths that need no key and count against no rate: the pages, which hold nobody's text, and what a supervisor asks."""
 ASSETS = "/page/"
 _HASH = re.compile(r"[0-9a-f]{64}")

@@ -7,6 +7,8 @@ from typing import Protocol
 from llm_engineering.domain.answers import Answer, Feedback, Passage, Question
 from llm_engineering.domain.blind import BlindPairs
 from llm_engineering.domain.config import Sampling
+from llm_engineering.domain.ports import Warehouse
+from llm_engineering.domain.review import ReviewSamples
 
 Event = tuple[Passage, ...] | str | Answer
 """Of a stream: the passages first, then pieces of text, last the verified answer."""
@@ -31,6 +33,14 @@ class Streams(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Review:
+    """What people need to go through training data: the samples, and where their decisions are kept."""
+
+    samples: ReviewSamples
+    warehouse: Warehouse
+
+
 @dataclass(frozen=True, kw_only=True)
 class Service:
     """The twin as the service sees it. All of it raises :class:`TwinError` only and never blocks the event loop."""
@@ -50,3 +60,5 @@ class Service:
     """How words are picked where a request does not say."""
     blind: BlindPairs | None = None
     """Texts that people compare blind at ``/review/ab``; without it there is no such page."""
+    review: Review | None = None
+    """Training data that people keep, edit and refuse at ``/review/``; without it there is no such page."""
