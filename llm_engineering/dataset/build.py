@@ -12,6 +12,7 @@ from llm_engineering.dataset.audit import audit, require_no_leak
 from llm_engineering.dataset.card import DocumentLine, card_of
 from llm_engineering.dataset.decontamination import EvaluationTexts, read_evaluation_sets
 from llm_engineering.dataset.instruct import RULES, instruct, same_question
+from llm_engineering.dataset.masking import mask
 from llm_engineering.dataset.passages import passages
 from llm_engineering.dataset.pieces import Piece, ReadPieces, recurring
 from llm_engineering.dataset.quality import Embed, gate_pairs, gate_passages, gate_samples
@@ -85,7 +86,7 @@ def build(
     gated = gate_samples(
         samples, config=config.quality, revision_text=drawn.text, embed=embed, evaluation=drawn.evaluation
     )
-    reviewed, refused = decide(gated.kept, warehouse.decisions())
+    reviewed, refused = decide(gated.kept, warehouse.decisions(), masking=config.quality.mask)
     separated, leaking = apart(reviewed, drawn.sides.of)
     refusals = [*drawn.refusals, *refusals, *gated.refused, *refused, *leaking]
     masked = gated.masked
@@ -171,8 +172,12 @@ def write_instructions(
     return taught, refusals + failed
 
 
-def decide(samples: Iterable[Sample], decisions: Iterable[Decision]) -> tuple[list[Sample], list[Refusal]]:
+def decide(
+    samples: Iterable[Sample], decisions: Iterable[Decision], *, masking: bool = True
+) -> tuple[list[Sample], list[Refusal]]:
     """What reviewers said: ``refuse`` takes a sample out, ``edit`` gives it a person's instruction under the id it had.
+
+    With ``masking`` secrets and personal data of that instruction are masked like those of any other.
 
     Where an edited instruction is the same as another sample's, the other one gives way; of two edited ones the later.
     """
@@ -183,7 +188,8 @@ def decide(samples: Iterable[Sample], decisions: Iterable[Decision]) -> tuple[li
         if decision is not None and decision.verdict == "refuse":
             refusals.append(_refusal(REFUSED_IN_REVIEW, sample))
         elif decision is not None and decision.verdict == "edit" and decision.instruction:
-            kept.append(sample.model_copy(update={"instruction": decision.instruction, "written_by": "person"}))
+            instruction = mask(decision.instruction).text if masking else decision.instruction
+            kept.append(sample.model_copy(update={"instruction": instruction, "written_by": "person"}))
         else:
             kept.append(sample)
     first: dict[str, str] = {}

@@ -143,6 +143,13 @@ def test_reviewed_samples_keep_their_verdict_through_a_rebuild(folder):
     assert made.dataset.card.decisions == {"edit": 1, "refuse": 1}
 
 
+def test_what_a_reviewer_writes_is_masked_like_everything_else(folder):
+    first, *_ = everything(built(folder))
+    edit = Decision(sample_id=first.id, verdict="edit", instruction="Write to ada@example.org about tea.")
+    assert decide([first], [edit])[0][0].instruction == "Write to [e-mail] about tea."
+    assert decide([first], [edit], masking=False)[0][0].instruction == edit.instruction
+
+
 def test_an_edit_that_repeats_another_instruction_takes_its_place(folder):
     first, second, *rest = everything(built(folder))
     edit = Decision(sample_id=second.id, verdict="edit", instruction=first.instruction.upper())
