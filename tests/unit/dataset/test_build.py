@@ -145,7 +145,7 @@ def test_reviewed_samples_keep_their_verdict_through_a_rebuild(folder):
 
 def test_what_a_reviewer_writes_is_masked_like_everything_else(folder):
     first, *_ = everything(built(folder))
-    edit = Decision(sample_id=first.id, verdict="edit", instruction="Write to ada@example.org about tea.")
+    edit = Decision(sample_id=first.id, verdict="edit", instruction="Write to ada.lee@posteo.de about tea.")
     assert decide([first], [edit])[0][0].instruction == "Write to [e-mail] about tea."
     assert decide([first], [edit], masking=False)[0][0].instruction == edit.instruction
 
