@@ -10,7 +10,19 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-NAMES = ("ingest", "changes", "replay", "retrieval", "latency", "confidence", "serve", "groundedness", "style", "dataset")
+NAMES = (
+    "ingest",
+    "changes",
+    "replay",
+    "retrieval",
+    "latency",
+    "confidence",
+    "serve",
+    "groundedness",
+    "style",
+    "dataset",
+    "train",
+)
 DOCUMENT = Path("docs/benchmarks.md")
 
 
