@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pydantic import Field
 
 from llm_engineering.dataset.audit import Audit
+from llm_engineering.dataset.bias import bias_of
 from llm_engineering.domain import chat
 from llm_engineering.domain.dataset_config import DatasetConfig
 from llm_engineering.domain.entities import Frozen
@@ -65,7 +66,7 @@ class Card(Frozen):
     languages: dict[str, int]
     pair_sources: dict[str, int]
     chosen_longer: float | None = None
-    """Share of pairs whose chosen answer is the longer one; near one half means that length tells nothing."""
+    """Share of pairs whose chosen answer is the longer one, equal ones by half; near one half, length tells nothing."""
     passages: int
     refusals: dict[str, int]
     masked: dict[str, int]
@@ -102,7 +103,6 @@ def card_of(
     """The card of a build; its version is the digest of samples, pairs and of the card itself."""
     everything = [sample for split in Split for sample in samples.get(split, ())]
     paired = [pair for split in Split for pair in pairs.get(split, ())]
-    longer = sum(len(pair.chosen.split()) > len(pair.rejected.split()) for pair in paired)
     card = Card(
         name=config.name,
         recipe=recipe_of(config, writer=writer),
@@ -117,7 +117,7 @@ def card_of(
         kinds=_counts(sample.provenance.kind.value for sample in everything),
         languages=_counts(sample.provenance.language or "not stated" for sample in everything),
         pair_sources=_counts(pair.source.value for pair in paired),
-        chosen_longer=round(longer / len(paired), 3) if paired else None,
+        chosen_longer=round(bias_of(paired).chosen_longer, 3) if paired else None,
         passages=passages,
         refusals=_counts(refusal.reason for refusal in refusals),
         masked=dict(sorted(masked.items())),

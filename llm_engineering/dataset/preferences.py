@@ -136,7 +136,11 @@ async def prefer(
         pair.model_copy(update={"rejected": raw}) for raw, pair in written if isinstance(pair, Pair)
     ]  # as they came, to say what matching did
     pairs, refusals = _distinct(outcomes)
-    kept, dropped = balanced(pairs, tolerance=config.tolerance, length_ratio=config.length_ratio)
+    kept: list[Pair] = []
+    dropped: list[Pair] = []
+    for group in ([pair for pair in pairs if pair.provenance], [pair for pair in pairs if not pair.provenance]):
+        stay, go = balanced(group, tolerance=config.tolerance, length_ratio=config.length_ratio)
+        kept, dropped = kept + stay, dropped + go
     refusals += [refused(pair.id, pair.document_ids, NotPaired.LENGTH_BALANCE, pair.source.value) for pair in dropped]
     return Preferred(
         pairs=tuple(kept),
@@ -251,6 +255,8 @@ async def _ranked(
     documents = (sample.provenance.document_id,)
     if fingerprint(one) == fingerprint(other):
         return refused(sample.id, documents, NotPaired.SAME_ANSWER, "the same words")
+    if max(len(one), len(other)) > config.length_ratio * min(len(one), len(other)):
+        return refused(sample.id, documents, NotPaired.LENGTH_RATIO, f"{len(one)} characters against {len(other)}")
     verdicts = []
     for first, second in _both_orders(one, other):
         verdict = await judges.ask(_verdict_on(sample, first, second))

@@ -290,6 +290,16 @@ def test_a_judge_of_places_or_of_nothing_makes_no_pair(samples, warehouse, answe
     assert (result.pairs, reasons(result)) == ((), {reason: 8})
 
 
+def test_answers_of_too_different_lengths_are_not_shown_to_a_judge(samples, warehouse):
+    rivals = (
+        Rival(BASE, writer(GENERIC[:150] + ".", "short")),
+        Rival(TWIN, writer(f"{GENERIC} {GENERIC[:60]}.", "long")),
+    )
+    model = judge(lambda *_: "first")
+    result = preferred(samples, warehouse, config(JUDGE, length_ratio=1.7), *rivals, judge=model)
+    assert (model.asked, reasons(result)) == ([], {"length-ratio": 8})
+
+
 def test_a_judge_without_a_verdict_costs_only_that_pair(samples, warehouse):
     broken = judge(lambda first, _: "first" if first.startswith("Lately") else "second")
     verdict = broken._replies
