@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llm_engineering import telemetry
+from llm_engineering.domain.answers import Prompt
 from llm_engineering.domain.blind import BlindPairs
 from llm_engineering.domain.chat import VERSION as PROMPTS
 from llm_engineering.domain.chat import answer_prompt, writing_prompt
@@ -47,6 +48,7 @@ from llm_engineering.domain.samples import PairSource
 if TYPE_CHECKING:
     from llm_engineering.dataset.pieces import ReadPieces
     from llm_engineering.dataset.preferences import Rival
+    from llm_engineering.evaluation.twin import Scorer
     from llm_engineering.rag.twin import Twin
     from llm_engineering.settings import Settings
 
@@ -269,6 +271,31 @@ def open_local_model(folder: Path, config: ChatConfig, *, name: str) -> ChatMode
 def training_folder(settings: "Settings") -> Path:
     """Where training runs are kept: one folder for each recipe and dataset."""
     return settings.twin_home / "training"
+
+
+@contextmanager
+def open_scorer(place: str) -> Iterator["Scorer"]:
+    """Log-probabilities under the model in a folder, or the base of that name; prompts are rendered as training renders them."""
+    from llm_engineering.adapters.transformers_scores import LocalScores
+    from llm_engineering.evaluation.twin import Scorer
+    from llm_engineering.training.render import encoded, render
+
+    scores = LocalScores(place)
+
+    def tokens(prompt: Prompt, answer: str) -> tuple[list[int], list[int]]:
+        asked = [{"role": message.role, "content": message.content} for message in prompt.messages]
+        text = render(scores.tokenizer, asked, answer)
+        return encoded(scores.tokenizer, text.prompt), encoded(scores.tokenizer, text.completion)
+
+    try:
+        yield Scorer(
+            encode=scores.encode,
+            render=tokens,
+            log_probabilities=scores.log_probabilities,
+            window=scores.window,
+        )
+    finally:
+        scores.close()
 
 
 @asynccontextmanager
