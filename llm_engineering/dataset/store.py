@@ -22,6 +22,8 @@ Entry = TypeVar("Entry", Sample, Pair)
 
 CURRENT = "current"
 CARD = "card.json"
+_ROWS_PER_GROUP = 1000
+"""So that whoever wants some rows of a file need not read those before them."""
 
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.large_string())]))
 _WHERE = [
@@ -181,7 +183,7 @@ def _fill(dataset: Dataset, folder: Path) -> None:
 def _parquet(path: Path, schema: pa.Schema, rows: Sequence[Mapping[str, object]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     table = pa.Table.from_pylist([_encodable(row) for row in rows], schema)
-    pq.write_table(table, path, compression="zstd")
+    pq.write_table(table, path, compression="zstd", row_group_size=_ROWS_PER_GROUP)
 
 
 def _lines(path: Path, entries: Iterable[Entry], convert: Callable[[Entry], dict[str, object]]) -> None:

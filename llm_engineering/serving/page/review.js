@@ -78,6 +78,7 @@ function show(page, last) {
   else say([starts.length > 1 || following !== null ? "Nothing on this page." : nothing(page.progress), gone].filter(Boolean).join(" "));
   state(dataset ? "ready" : "empty");
   if (samples.length) mark(current);
+  if (!last) window.scrollTo({ top: 0 });
 }
 
 function nothing({ total, decided }) {
@@ -93,6 +94,7 @@ function count({ total, decided }) {
   at("progress").hidden = !total;
   at("bar").max = total || 1;
   at("bar").value = done;
+  at("short").textContent = `${done.toLocaleString()} / ${total.toLocaleString()}`;
   at("count").textContent = [`${done.toLocaleString()} of ${total.toLocaleString()} decided`, kinds.join(", ")].filter(Boolean).join(" · ");
 }
 
@@ -137,7 +139,7 @@ function mark(place) {
   const chosen = at(`sample-${place}`);
   chosen.setAttribute("aria-current", "true");
   if (!at("filters").contains(document.activeElement)) chosen.focus({ preventScroll: true });
-  chosen.scrollIntoView({ block: place ? "start" : "nearest" });
+  chosen.scrollIntoView({ block: "start" });
 }
 
 function redraw(place) {
