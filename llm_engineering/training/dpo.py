@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING
 
 from llm_engineering.domain.errors import UsageError
 from llm_engineering.domain.samples import Split
-from llm_engineering.training.base import resolve_base
-from llm_engineering.training.data import dataset_version, read_examples, read_preferences
+from llm_engineering.training.data import dataset_version, read_preferences
 from llm_engineering.training.hardware import detect
 from llm_engineering.training.loading import load, unrounded
-from llm_engineering.training.provenance import folder_digest, model_digest, read_provenance
+from llm_engineering.training.provenance import folder_digest, model_digest, read_provenance, read_recipe
 from llm_engineering.training.recipe import Recipe
 from llm_engineering.training.render import fitting_preferences, require_rows
 from llm_engineering.training.report import TrainingReport
-from llm_engineering.training.run import ADAPTER, Run, processes
+from llm_engineering.training.run import ADAPTER, Run
 from llm_engineering.training.terminal import settle
 
 if TYPE_CHECKING:
@@ -31,18 +30,17 @@ def dpo(
 ) -> TrainingReport:
     """Train the recipe's DPO stage; adapter, record and curves come to lie in ``out/dpo``.
 
-    It starts from the SFT stage in ``start``, by default ``out/sft``. No second model is held: the reference is a frozen
-    copy of the adapter beside the trained one. Killed and run again it goes on; finished it is not repeated.
+    It starts from the SFT stage in ``start``, by default ``out/sft``, whose dataset may be another one. No second model is
+    held: the reference is a frozen copy of the adapter beside the trained one. Killed and run again it goes on; finished it
+    is not repeated.
     """
     pairs = read_preferences(dataset, Split.TRAIN)
     held_out = read_preferences(dataset, Split.VALIDATION)
     hardware = detect()
     settle()
-    with processes(hardware).main_process_first():
-        examples = read_examples(dataset, Split.TRAIN) if not isinstance(recipe.model, str) else []
-        base = resolve_base(recipe, examples, out / "base")
-    adapter = (start or out / "sft") / ADAPTER
-    _check_same_base(adapter, model_digest(base, recipe.revision), base=base)
+    stage = start or out / "sft"
+    adapter = stage / ADAPTER
+    base = _base_of(recipe, stage)
 
     run = Run.open(
         "dpo", recipe, base=base, dataset=dataset, version=dataset_version(dataset), hardware=hardware, out=out,
@@ -90,15 +88,17 @@ def dpo(
         )
 
 
-def _check_same_base(adapter: Path, base_digest: str, *, base: str) -> None:
-    """Raise :class:`UsageError` unless a finished SFT stage of this very base lies beside the adapter."""
-    provenance = read_provenance(adapter.parent)
-    if provenance is None or not adapter.is_dir():
+def _base_of(recipe: Recipe, stage: Path) -> str:
+    """The base that the finished SFT stage was trained on; :class:`UsageError` if it is not the recipe's."""
+    provenance = read_provenance(stage)
+    if provenance is None or not (stage / ADAPTER).is_dir():
         raise UsageError(
-            f"There is no finished SFT stage in {adapter.parent}", hint="Run the sft stage first, into the same --out."
+            f"There is no finished SFT stage in {stage}", hint="Run the sft stage first, into the same --out."
         )
-    if provenance.base_digest != base_digest:
+    base = recipe.model if isinstance(recipe.model, str) else str(stage.parent / "base")
+    if read_recipe(stage).model != recipe.model or provenance.base_digest != model_digest(base, recipe.revision):
         raise UsageError(
-            f"The adapter in {adapter} was trained on another base: {provenance.base}",
-            hint=f"The recipe's base is {base}. Train the sft stage on it.",
+            f"The adapter in {stage} was trained on another base: {provenance.base}",
+            hint="Train the sft stage on the base of this recipe.",
         )
+    return base

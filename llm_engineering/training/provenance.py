@@ -96,6 +96,11 @@ def write_recipe(recipe: Recipe, folder: Path) -> None:
     (folder / RECIPE).write_text(text, encoding="utf-8")
 
 
+def read_recipe(folder: Path) -> Recipe:
+    """The recipe that a stage was trained with."""
+    return Recipe.model_validate(yaml.safe_load((folder / RECIPE).read_text(encoding="utf-8")))
+
+
 def write_record(folder: Path, **parts: Frozen) -> None:
     """``run.json``: each part under its name."""
     content: dict[str, Any] = {name: part.model_dump(mode="json") for name, part in parts.items()}

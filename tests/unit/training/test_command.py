@@ -39,3 +39,9 @@ def test_the_report_of_a_finished_stage_is_one_json_document(with_sft: Path, dat
 def test_the_dataset_has_no_default():
     done = train("sft", "--recipe", "configs/training/tiny.yaml")
     assert done.returncode == 2 and "--dataset" in done.stderr
+
+
+def test_importing_the_programs_loads_no_engine():
+    code = "import sys, llm_engineering.training.sft, llm_engineering.training.dpo; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert not {"torch", "transformers", "trl", "peft", "datasets", "pyarrow"} & set(loaded.split())

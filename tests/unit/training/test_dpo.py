@@ -87,3 +87,16 @@ def test_an_adapter_of_another_base_is_refused(tmp_path: Path, trained, dataset:
     recipe = small_recipe(model__steps=1)
     with pytest.raises(UsageError, match="trained on another base"):
         dpo(recipe, dataset=dataset, out=tmp_path / "other", start=trained[0] / "sft")
+
+
+def test_pairs_may_come_from_another_dataset_than_the_samples(with_sft: Path, tmp_path: Path):
+    from tests.doubles.training import write_dataset
+
+    other = write_dataset(tmp_path / "other", train=5)
+    assert dpo(small_recipe(dpo__max_steps=1), dataset=other, out=with_sft).samples["train"] == 5
+
+
+def test_a_base_that_was_changed_after_the_sft_stage_is_refused(with_sft: Path, dataset: Path):
+    (with_sft / "base" / "config.json").write_text((with_sft / "base" / "config.json").read_text() + " ")
+    with pytest.raises(UsageError, match="trained on another base"):
+        dpo(small_recipe(), dataset=dataset, out=with_sft)
