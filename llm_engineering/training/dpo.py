@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from llm_engineering.domain.errors import UsageError
 from llm_engineering.domain.samples import Split
 from llm_engineering.training.data import dataset_version, read_preferences
-from llm_engineering.training.hardware import detect
+from llm_engineering.training.hardware import detect, limit_threads
 from llm_engineering.training.loading import load, unrounded
 from llm_engineering.training.provenance import folder_digest, model_digest, read_provenance, read_recipe
 from llm_engineering.training.recipe import Recipe
@@ -37,6 +37,7 @@ def dpo(
     pairs = read_preferences(dataset, Split.TRAIN)
     held_out = read_preferences(dataset, Split.VALIDATION)
     hardware = detect()
+    limit_threads(recipe)
     settle()
     stage = start or out / "sft"
     adapter = stage / ADAPTER

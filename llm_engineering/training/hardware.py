@@ -58,6 +58,14 @@ def detect() -> Hardware:
     )
 
 
+def limit_threads(recipe: Recipe) -> None:
+    """Let this process compute with the recipe's number of CPU threads, if it has one."""
+    import torch
+
+    if recipe.threads:
+        torch.set_num_threads(recipe.threads)
+
+
 def computing_type(recipe: Recipe, hardware: Hardware) -> "torch.dtype":
     """The type of the computation: the recipe's, or bf16 where the hardware has it."""
     import torch

@@ -121,6 +121,8 @@ class Recipe(Configuration):
     precision: Literal["auto", "bf16", "float32"] = "auto"
     """Of the computation. ``auto``: bf16 where the hardware has it."""
     seed: int = 0
+    threads: int | None = Field(default=None, ge=1)
+    """Of the CPU; ``null``: as many as there are cores. Weights are the same again only with the same number."""
     lora: LoraRecipe = LoraRecipe()
     sft: SftRecipe = SftRecipe()
     dpo: DpoRecipe = DpoRecipe()

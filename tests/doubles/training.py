@@ -61,7 +61,7 @@ def small_recipe(**changes: Any) -> Recipe:
             "vocabulary": 600, "hidden": 32, "layers": 2, "heads": 2, "intermediate": 64, "steps": 20, "batch_size": 4,
             "window": 32,
         },
-        "context": 256, "precision": "float32", "lora": {"rank": 4, "alpha": 8},
+        "context": 256, "precision": "float32", "threads": 1, "lora": {"rank": 4, "alpha": 8},
         "sft": {**stage, "learning_rate": 5e-3}, "dpo": {**stage, "learning_rate": 5e-3},
     }  # fmt: skip
     for path, value in changes.items():
