@@ -12,11 +12,13 @@ from schemathesis import GenerationMode
 
 from llm_engineering.adapters.dataset_folder import DatasetFolder
 from llm_engineering.dataset import store
-from llm_engineering.domain.config import ServiceConfig
+from llm_engineering.domain.config import AnswerConfig, ServiceConfig
 from llm_engineering.domain.dataset_config import DatasetConfig, SplitConfig
 from llm_engineering.domain.entities import TombstoneReason
+from llm_engineering.hosting import open_service
 from llm_engineering.serving.app import create_app
 from llm_engineering.serving.service import Review
+from llm_engineering.settings import Settings
 from tests.doubles.twin_service import Clients, FakeTwin
 from tests.doubles.writing import SMALL, article, built, draft, record, warehouse_at
 
@@ -248,6 +250,14 @@ async def test_without_datasets_to_read_there_is_no_such_page():
     app = create_app(FakeTwin().service(), config=ServiceConfig())
     async with Clients(app).client() as client:
         assert (await client.get("/review/")).status_code == 404
+
+
+async def test_the_service_of_a_home_reviews_the_datasets_of_that_home(home):
+    configured = Settings(_env_file=None, twin_home=home)
+    async with open_service(configured, AnswerConfig(), ServiceConfig()) as service:
+        client = Clients(create_app(service, config=ServiceConfig())).client()
+        assert (await decide(client, (await shown(client))["samples"][0], "keep")).status_code == 200
+        assert len((await shown(client, verdict="keep"))["samples"]) == 1
 
 
 async def test_main_page_names_it(client):
