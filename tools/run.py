@@ -3,6 +3,7 @@
 import fcntl
 import logging
 import os
+import re
 import sqlite3
 import sys
 import time
@@ -100,10 +101,23 @@ def evaluation(
     answering: Annotated[Path, typer.Option("--answering", help="YAML with the numbers of what is judged")] = Path(
         "configs/inference.yaml"
     ),
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="a trained model instead: NAME@VERSION, NAME, current, or a folder of training"),
+    ] = None,
+    dataset: Annotated[
+        Path | None, typer.Option("--dataset", help="folder of the dataset whose test split judges --model; its own")
+    ] = None,
+    author: Annotated[
+        str | None, typer.Option("--author", help="whose twin --model is, where the dataset has several authors")
+    ] = None,
     json: AsJson = False,
 ) -> None:
-    """Judge search and answers by questions whose answering passages are known."""
+    """Judge search and answers by questions with known passages; with --model, a trained model by held-out text."""
     numbers, judged = load_config(config, EvaluationConfig), load_config(answering, AnswerConfig)
+    if model is not None:
+        evaluate_model(model, numbers, dataset=dataset, author=author, out=out, json=json)
+        return
     read_lines(questions)  # a bad line is said before anything is started
     out = out or load_settings().twin_home / "evaluation"
     run_pipeline("evaluation", numbers, json=json, answering=judged, questions=str(questions), out=str(out))
@@ -128,6 +142,22 @@ def dataset(
     if author:
         numbers = numbers.model_copy(update={"author": author})
     run_pipeline("dataset", numbers, json=json, dry_run=dry_run)
+
+
+def evaluate_model(
+    model: str, config: EvaluationConfig, *, dataset: Path | None, author: str | None, out: Path | None, json: bool
+) -> None:
+    """Judge one trained model; its report lies under the model's name unless ``out`` says where."""
+    name = re.sub(r"[^A-Za-z0-9._@-]+", "-", model).strip("-.") or "model"
+    run_pipeline(
+        "model evaluation",
+        config,
+        json=json,
+        model=model,
+        dataset=str(dataset or ""),
+        author=author or "",
+        out=str(out or load_settings().twin_home / "evaluation" / name),
+    )
 
 
 def feature_config(path: Path, sources: list[str], author: str | None) -> FeatureConfig:
@@ -276,7 +306,7 @@ def hand_over(pipeline: Any, orchestrator: Any, config: FeatureConfig, cron: str
 
 def _pipelines() -> dict[str, Any]:
     from pipelines.dataset import dataset_pipeline
-    from pipelines.evaluation import evaluation_pipeline
+    from pipelines.evaluation import evaluation_pipeline, model_evaluation_pipeline
     from pipelines.feature import feature_pipeline, import_pipeline, sync_pipeline
     from pipelines.inference import inference_pipeline
 
@@ -287,6 +317,7 @@ def _pipelines() -> dict[str, Any]:
         "inference": inference_pipeline,
         "dataset": dataset_pipeline,
         "evaluation": evaluation_pipeline,
+        "model evaluation": model_evaluation_pipeline,
     }
 
 

@@ -89,6 +89,7 @@ def forget(document: Annotated[str, typer.Argument(help="document id, URL or pat
         buried = warehouse.bury(
             [item.id for item in found], reason=TombstoneReason.WITHDRAWN, detail="forgotten by request"
         )
+    bootstrap.open_blind_pairs(settings).forget([item.id for item in found])
     held = [
         f"{card.name} {card.version}"
         for _, card in holding(bootstrap.datasets_folder(settings), [item.id for item in found])
