@@ -34,19 +34,25 @@ class Reviewer:
         return self.page.locator("[aria-current=true] .instruction").inner_text()
 
 
-@pytest.fixture(params=[None, KEY], ids=["without keys", "with a key"])
-def reviewer(request, chromium, home, warehouse):  # noqa: F811
-    hashes = [hashlib.sha256(request.param.encode()).hexdigest()] if request.param else []
-    with served(app_of(home, warehouse, hashes=hashes)) as (url, _):
+@pytest.fixture
+def reviewer(chromium, home, warehouse):  # noqa: F811
+    with served(app_of(home, warehouse)) as (url, _):
         reviewer = Reviewer(chromium, url, viewport={"width": 360, "height": 640})
-        if request.param:
-            reviewer.page.locator("#key:focus").wait_for()
-            reviewer.page.keyboard.type(request.param)
-            reviewer.page.keyboard.press("Enter")
-            reviewer.waits()
-            reviewer.complaints.clear()  # the browser notes that the first request was refused
         reviewer.waits()
         yield reviewer
+        reviewer.context.close()
+
+
+def test_a_key_is_asked_for_and_then_samples_are_there(chromium, home, warehouse):  # noqa: F811
+    with served(app_of(home, warehouse, hashes=[hashlib.sha256(KEY.encode()).hexdigest()])) as (url, _):
+        reviewer = Reviewer(chromium, url)
+        reviewer.page.locator("#key:focus").wait_for()
+        assert reviewer.page.locator(".sample").count() == 0
+        reviewer.page.keyboard.type(KEY)
+        reviewer.page.keyboard.press("Enter")
+        assert reviewer.waits().locator(".sample").count() > 0
+        reviewer.page.keyboard.press("k")
+        reviewer.counts("1 kept")
         reviewer.context.close()
 
 
