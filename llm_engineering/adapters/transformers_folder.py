@@ -6,6 +6,7 @@ there the merged model is taken: it is faster, and it needs neither PEFT nor the
 
 import json
 import struct
+import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -98,7 +99,10 @@ def load_model(found: LocalModel, *, quantization: Quantization = "auto") -> "Pr
     Raises :class:`ModelUnavailable` for weights that cannot be loaded or belong to another base.
     """
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging as bars
 
+    if not sys.stderr.isatty():
+        bars.disable_progress_bar()
     if found.adapter is not None and find_spec("peft") is None:
         raise MissingExtra("peft", extra="train")
     failures: tuple[type[Exception], ...] = (*loading_errors(), MemoryError)

@@ -24,6 +24,7 @@ from llm_engineering.training.parity import Parity, Text, Tolerances, compare, c
 from llm_engineering.training.provenance import RECIPE, RECORD, Provenance, model_digest
 from llm_engineering.training.render import encoded, messages, render
 from llm_engineering.training.run import ADAPTER
+from llm_engineering.training.terminal import settle
 
 if TYPE_CHECKING:
     import torch
@@ -155,6 +156,7 @@ def _merge(run: Path, base: _Base, work: Path, examples: Sequence[Example], tole
     from peft import PeftModel
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+    settle()
     placed = _placement(base)
     loaded: dict[str, Any] = {"dtype": placed.dtype, "device_map": {"": placed.device}}
     tokenizer = AutoTokenizer.from_pretrained(run / ADAPTER)

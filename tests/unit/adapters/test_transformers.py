@@ -279,6 +279,11 @@ def test_four_bits_answer_too(adapter: Path) -> None:
     assert answers(adapter, (SHORT, GREEDY), bits="nf4")[0].text
 
 
+def test_loading_and_writing_leave_the_terminal_alone(base: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    answers(base, (SHORT, GREEDY))
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_merged_model_goes_before_its_adapter(base: Path, adapter: Path, tmp_path: Path) -> None:
     shutil.copytree(base, tmp_path / "merged")
     shutil.copytree(adapter, tmp_path / "adapter")
