@@ -7,8 +7,7 @@ from llm_engineering.domain.twin_evaluation_config import GateConfig
 from llm_engineering.evaluation.authorship import Trait
 from llm_engineering.evaluation.memorisation import AUTHOR, TWIN
 from llm_engineering.evaluation.memorisation import NAME as MEMORISATION
-from llm_engineering.evaluation.perplexity import ANSWERS
-from llm_engineering.evaluation.perplexity import NAME as PERPLEXITY
+from llm_engineering.evaluation.perplexity import ANSWERS, SURPRISE
 from llm_engineering.evaluation.report import Part
 from llm_engineering.evaluation.style import NAME as STYLE
 
@@ -84,9 +83,9 @@ def measured(parts: Sequence[Part], *, parity: float | None = None) -> Measured:
         return found[0] if found else None
 
     return Measured(
-        bits=means.get((PERPLEXITY, _BITS)),
-        base_bits=means.get((PERPLEXITY, f"{_BITS} ({BASE})")),
-        current_bits=means.get((PERPLEXITY, f"{_BITS} ({CURRENT})")),
+        bits=means.get((SURPRISE, _BITS)),
+        base_bits=means.get((SURPRISE, f"{_BITS} ({BASE})")),
+        current_bits=means.get((SURPRISE, f"{_BITS} ({CURRENT})")),
         style=means.get((STYLE, f"twin against author, by {Trait.MASKED}")),
         memorised=starting(MEMORISATION, "share of ", f", {TWIN}"),
         author_memorised=starting(MEMORISATION, "share of ", f", {AUTHOR}"),

@@ -10,7 +10,7 @@ from llm_engineering.evaluation.report import Figure, Part
 from llm_engineering.evaluation.resampling import ratio
 from llm_engineering.evaluation.verbatim import Matches, matches
 
-NAME = "Memorisation"
+NAME, RUNS = "Memorisation", "Memorisation: longest runs"
 TWIN, AUTHOR = "twin's output", "author's held-out text"
 _WORD = re.compile(r"\w+(?:['’]\w+)*")
 
@@ -22,31 +22,31 @@ def memorisation(
     training: Iterable[StyleText],
     config: MemorisationConfig,
     evaluation: EvaluationConfig,
-) -> Part:
+) -> list[Part]:
     """Shares and lengths of verbatim runs, code included. ``training`` is read once.
 
-    The author's rate is that of held-out texts: what anyone repeats between documents, a stock phrase or a signature. The part
-    holds no words of anybody: it outlives a document that is forgotten.
+    The author's rate is that of held-out texts: what anyone repeats between documents, a stock phrase or a signature. The parts
+    hold no words of anybody: they outlive a document that is forgotten.
     """
     sides = {TWIN: list(twin), AUTHOR: list(held_out)}
     texts = [words_of(each.text) for side in sides.values() for each in side]
     found = iter(matches(texts, ((each.document_id, words_of(each.text)) for each in training)))
     of_side = {name: [next(found) for _ in side] for name, side in sides.items()}
-    figures = [
-        figure for name, side in sides.items() for figure in _figures(name, side, of_side[name], config, evaluation)
-    ]
+    figures = [_figures(name, side, of_side[name], config, evaluation) for name, side in sides.items()]
     counts = {f"longest verbatim run, {name} (words)": _longest(of_side[name]) for name in sides}
-    return Part(
+    missing = "" if any(each.text.strip() for each in twin) else "the twin has written nothing"
+    shares = Part(
         name=NAME,
-        figures=tuple(figures),
+        figures=tuple(share for share, _ in figures),
         counts=counts,
         notes=(
             f"Share of the runs of {config.gram} words that stand in the training text.",
             "A twin far above the author's own rate repeats what it was trained on.",
         ),
         findings=_findings(sides[TWIN], of_side[TWIN], least=config.gram),
-        missing="" if any(each.text.strip() for each in twin) else "the twin has written nothing",
+        missing=missing,
     )
+    return [shares, Part(name=RUNS, figures=tuple(run for _, run in figures), missing=missing)]
 
 
 def words_of(text: str) -> list[str]:
@@ -60,16 +60,16 @@ def _figures(
     found: Sequence[Matches],
     config: MemorisationConfig,
     evaluation: EvaluationConfig,
-) -> list[Figure]:
+) -> tuple[Figure, Figure]:
     grams = [each.grams(config.gram) for each in found]
     groups = [each.document_id for each in texts]
     runs = [float(each.longest.length) if each.longest else 0.0 for each in found]
     share = ratio([known for known, _ in grams], [all_ for _, all_ in grams], groups, config=evaluation)
     longest = ratio(runs, [1.0] * len(runs), groups, config=evaluation)
-    return [
+    return (
         Figure(name=f"share of {config.gram}-grams in the training text, {name}", over="texts", interval=share),
         Figure(name=f"longest verbatim run of a text (words), {name}", over="texts", interval=longest),
-    ]
+    )
 
 
 def _longest(found: Sequence[Matches]) -> int:

@@ -17,7 +17,7 @@ from llm_engineering.domain.twin_evaluation_config import PerplexityConfig
 from llm_engineering.evaluation.report import Figure, Part
 from llm_engineering.evaluation.resampling import Numbers, ratio
 
-NAME = "Perplexity on the author's held-out text"
+NAME, SURPRISE = "Perplexity on the author's held-out text", "Bits and nats of the author's held-out text"
 ANSWERS, TEXTS = "answers to instructions", "plain text"
 """What is read: answers given their instructions, or the same text with nothing before it."""
 
@@ -110,18 +110,15 @@ def of_text(
     return Told(id=id_, document_id=document_id, nats=nats, tokens=tokens, characters=len(text))
 
 
-def perplexity(told: Mapping[str, Sequence[Told]], *, evaluation: EvaluationConfig) -> Part:
+def perplexity(told: Mapping[str, Sequence[Told]], *, evaluation: EvaluationConfig) -> list[Part]:
     """The figures of each set of texts. Models with other tokenizers compare by bits per character alone."""
-    figures = []
+    perplexities, figures = [], []
     for name, texts in told.items():
         nats, groups = [each.nats for each in texts], [each.document_id for each in texts]
         tokens, characters = [float(each.tokens) for each in texts], [float(each.characters) for each in texts]
+        interval = ratio(nats, tokens, groups, config=evaluation, then=_exp)
+        perplexities.append(Figure(name=f"perplexity, {name}", over="texts", interval=interval))
         figures += [
-            Figure(
-                name=f"perplexity, {name}",
-                over="texts",
-                interval=ratio(nats, tokens, groups, config=evaluation, then=_exp),
-            ),
             Figure(
                 name=f"nats per token, {name}", over="texts", interval=ratio(nats, tokens, groups, config=evaluation)
             ),
@@ -131,12 +128,18 @@ def perplexity(told: Mapping[str, Sequence[Told]], *, evaluation: EvaluationConf
                 interval=ratio([each / np.log(2) for each in nats], characters, groups, config=evaluation),
             ),
         ]
-    return Part(
+    missing = "" if any(each.tokens for texts in told.values() for each in texts) else "there is no held-out text"
+    per_token = Part(
         name=NAME,
-        figures=tuple(figures),
+        figures=tuple(perplexities),
         counts={f"tokens, {name}": sum(each.tokens for each in texts) for name, texts in told.items()},
-        notes=("Perplexity is per token of the model; models with other tokenizers compare by bits per character.",),
-        missing="" if any(each.tokens for texts in told.values() for each in texts) else "there is no held-out text",
+        notes=("Per token of the model; models with other tokenizers compare by bits per character.",),
+        missing=missing,
+    )
+    logarithms = Part(
+        name=SURPRISE,
+        figures=tuple(figures),
+        missing=missing,
         rows=tuple(
             {
                 "id": each.id,
@@ -149,6 +152,7 @@ def perplexity(told: Mapping[str, Sequence[Told]], *, evaluation: EvaluationConf
             if each.tokens
         ),
     )
+    return [per_token, logarithms]
 
 
 def _exp(values: Numbers) -> Numbers:

@@ -94,7 +94,7 @@ async def evaluate_model(
             evaluation=evaluation,
         )
     )
-    parts.append(
+    parts.extend(
         await asyncio.to_thread(
             partial(
                 memorisation,
@@ -235,7 +235,7 @@ def _scored(
     for stage, found in read.items():
         suffix = "" if stage == last else f" ({stage})"
         told |= {ANSWERS + suffix: found.answers, TEXTS + suffix: found.texts}
-    return [perplexity(told, evaluation=evaluation), _preference(held_out, read, config, evaluation)]
+    return [*perplexity(told, evaluation=evaluation), _preference(held_out, read, config, evaluation)]
 
 
 def _preference(

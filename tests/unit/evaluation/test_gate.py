@@ -104,8 +104,8 @@ def test_the_figures_are_those_of_the_reports_parts() -> None:
     told = Told(id="s", document_id="d", nats=6.931471805599453, tokens=5, characters=5)
     base = told.model_copy(update={"nats": 2 * told.nats})
     parts = [
-        perplexity({ANSWERS: [told], f"{ANSWERS} (base)": [base]}, evaluation=evaluation),
-        memorisation(
+        *perplexity({ANSWERS: [told], f"{ANSWERS} (base)": [base]}, evaluation=evaluation),
+        *memorisation(
             twin=[StyleText(document_id="d", text="a b c d")],
             held_out=[StyleText(document_id="d", text="a b x y")],
             training=[StyleText(document_id="t", text="a b c")],

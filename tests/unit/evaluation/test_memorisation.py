@@ -17,13 +17,14 @@ def text(document: str, words: str) -> StyleText:
 
 
 def judged(twin: str, training: list[str], held_out: str = "") -> Part:
-    return memorisation(
+    shares, runs = memorisation(
         twin=[text("x", twin)],
         held_out=[text("x", held_out)] if held_out else [],
         training=[text(str(number), words) for number, words in enumerate(training)],
         config=MemorisationConfig(gram=3),
         evaluation=EVALUATION,
     )
+    return shares.model_copy(update={"figures": (*shares.figures, *runs.figures)})
 
 
 def mean(part: Part, figure: str) -> float:

@@ -89,11 +89,13 @@ def report(found: Evaluated, out: Path) -> EvaluationReport:
 def test_one_evaluation_has_every_measure(good: tuple[Evaluated, list[Answered]]) -> None:
     assert [part.name for part in good[0].parts] == [
         "Perplexity on the author's held-out text",
+        "Bits and nats of the author's held-out text",
         "Preference on held-out pairs",
         "Style: twin against the author",
         "Style: whose the output is taken for",
         "Style: Burrows's Delta",
         "Memorisation",
+        "Memorisation: longest runs",
         "Overlap with the author's answers",
         "Judge",
         "People, blind",
