@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 
 from llm_engineering import bootstrap
 from llm_engineering.dataset.build import MakePairs
 from llm_engineering.dataset.estimate import Estimate
-from llm_engineering.dataset.preferences import Preferred, estimate_pairs, prefer
+from llm_engineering.dataset.preferences import Preferred, Rival, estimate_pairs, prefer
 from llm_engineering.dataset.votes import from_feedback
+from llm_engineering.domain.config import ChatConfig
 from llm_engineering.domain.dataset_config import PreferenceConfig
 from llm_engineering.domain.ports import Warehouse
 from llm_engineering.domain.samples import Pair, PairSource, Refusal, Sample
@@ -32,6 +34,20 @@ def pair_maker(
     return make
 
 
+def pairs_against(folder: Path, config: PreferenceConfig, warehouse: Warehouse, *, name: str) -> MakePairs:
+    """What sets the author's answers against those of the model in ``folder``, the twin as it is so far (on-policy).
+
+    ``name`` says which weights: their answers are journalled under it, and asked for once.
+    """
+    config = config.model_copy(update={"sources": (PairSource.TWIN,)})
+
+    def make(samples: Sequence[Sample]) -> tuple[list[Pair], list[Refusal]]:
+        made = asyncio.run(_against(folder, samples, config, warehouse, name))
+        return list(made.pairs), list(made.refusals)
+
+    return make
+
+
 def estimated_pairs(
     samples: Sequence[Sample], config: PreferenceConfig, settings: Settings, warehouse: Warehouse
 ) -> Estimate:
@@ -41,6 +57,19 @@ def estimated_pairs(
 
 def _needs_models(config: PreferenceConfig) -> bool:
     return any(source is not PairSource.FEEDBACK for source in config.sources)
+
+
+async def _against(
+    folder: Path, samples: Sequence[Sample], config: PreferenceConfig, warehouse: Warehouse, name: str
+) -> Preferred:
+    manners = ChatConfig(timeout=config.calls.timeout, concurrency=config.calls.concurrency)
+    model = bootstrap.open_local_model(folder, manners, name=name)
+    try:
+        with bar("preference pairs") as progress:
+            rivals = [Rival(PairSource.TWIN, model)]
+            return await prefer(samples, rivals=rivals, warehouse=warehouse, config=config, progress=progress)
+    finally:
+        await model.close()
 
 
 async def _preferred(

@@ -19,9 +19,11 @@ from llm_engineering.domain.config import AnswerConfig, Configuration, FeatureCo
 from llm_engineering.domain.dataset_config import DatasetConfig
 from llm_engineering.domain.errors import StoreLocked, TwinError, UsageError
 from llm_engineering.domain.evaluation_config import EvaluationConfig
+from llm_engineering.domain.registry import checked_name
 from llm_engineering.evaluation.questions import read_lines
 from llm_engineering.rag.batch import read_questions
 from llm_engineering.settings import Settings, load_settings
+from llm_engineering.training.recipe import Recipe
 from steps.progress import bar
 from tools.entry import load_config, main, settings_with_logging
 from tools.summary import as_json, print_summary, require_success
@@ -142,6 +144,30 @@ def dataset(
     if author:
         numbers = numbers.model_copy(update={"author": author})
     run_pipeline("dataset", numbers, json=json, dry_run=dry_run)
+
+
+@app.command()
+def training(
+    config: Annotated[Path, typer.Option("--config", help="recipe: YAML of configs/training/")],
+    dataset: Annotated[Path, typer.Option("--dataset", help="YAML with the numbers of the dataset")] = Path(
+        "configs/dataset.yaml"
+    ),
+    author: Annotated[str | None, typer.Option("--author", help="whose twin; everybody's if nobody is named")] = None,
+    name: Annotated[str, typer.Option("--name", help="under which the twin is kept")] = "twin",
+    evaluation: Annotated[Path, typer.Option("--evaluation", help="YAML with the numbers of judging")] = Path(
+        "configs/evaluation.yaml"
+    ),
+    json: AsJson = False,
+) -> None:
+    """Build the dataset, train a twin on it (SFT, then DPO), judge it, keep it, and promote it if it may be."""
+    recipe, numbers = load_config(config, Recipe), load_config(dataset, DatasetConfig)
+    judging = load_config(evaluation, EvaluationConfig)
+    if author:
+        numbers = numbers.model_copy(update={"author": author})
+    checked_name(name)
+    run_pipeline(
+        "training", recipe, json=json, dataset=numbers, evaluation=judging, keep_as=name, author=numbers.author or ""
+    )
 
 
 def evaluate_model(
@@ -309,12 +335,14 @@ def _pipelines() -> dict[str, Any]:
     from pipelines.evaluation import evaluation_pipeline, model_evaluation_pipeline
     from pipelines.feature import feature_pipeline, import_pipeline, sync_pipeline
     from pipelines.inference import inference_pipeline
+    from pipelines.training import training_pipeline
 
     return {
         "feature": feature_pipeline,
         "sync": sync_pipeline,
         "import": import_pipeline,
         "inference": inference_pipeline,
+        "training": training_pipeline,
         "dataset": dataset_pipeline,
         "evaluation": evaluation_pipeline,
         "model evaluation": model_evaluation_pipeline,

@@ -33,6 +33,9 @@ def print_summary(name: str, reports: Reports, *, seconds: float, console: Conso
     if "write_evaluation" in reports:
         _evaluation(console, reports["write_evaluation"], seconds)
         return
+    if "train_sft" in reports:
+        _training(console, reports, seconds)
+        return
     if "build_dataset" in reports:
         _dataset(console, reports["build_dataset"], reports["store_dataset"], seconds)
         return
@@ -117,21 +120,18 @@ def _evaluation(console: Console, report: Any, seconds: float) -> None:  # noqa:
 
 
 def _dataset(console: Console, report: Any, stored: Any, seconds: float) -> None:  # noqa: ANN401  # what the steps returned
-    def counted(counts: Mapping[str, int]) -> str:
-        return ", ".join(f"{count:,} {name}" for name, count in counts.items()) or "none"
-
     for example in report.examples:
         _line(console, f"  {' '.join(example.split())}")
     table = _table(f"dataset pipeline{', dry run' if report.dry_run else ''}, {seconds:.1f} s")
     table.add_row("source", f"{report.documents:,} documents, {report.passages:,} passages")
-    table.add_row("samples", counted(report.samples))
+    table.add_row("samples", _counted(report.samples))
     if any(report.pairs.values()):
-        table.add_row("pairs", counted(report.pairs))
+        table.add_row("pairs", _counted(report.pairs))
     if report.styles:
-        table.add_row("asked by", counted(report.styles))
-    table.add_row("refused", counted(report.refusals))
+        table.add_row("asked by", _counted(report.styles))
+    table.add_row("refused", _counted(report.refusals))
     if report.masked:
-        table.add_row("masked", counted(report.masked))
+        table.add_row("masked", _counted(report.masked))
     if report.estimate is not None:
         for name, prompt in report.estimate.examples.items():
             _line(console, f"prompt {name}:\n{prompt}\n")
@@ -157,6 +157,10 @@ def _dataset(console: Console, report: Any, stored: Any, seconds: float) -> None
     console.print(table)
 
 
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items()) or "none"
+
+
 def _table(title: str) -> Table:
     table = Table(title=title, show_header=False, title_justify="left")
     table.add_column()
@@ -166,3 +170,22 @@ def _table(title: str) -> Table:
 
 def _line(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _training(console: Console, reports: Reports, seconds: float) -> None:
+    table = _table(f"training pipeline, {seconds:.1f} s")
+    made, pairs = reports["build_dataset"], reports["pair_up"]
+    table.add_row("dataset", f"{made.folder} ({_counted(made.samples)})")
+    table.add_row("pairs", _counted(pairs.pairs))
+    for stage in ("train_sft", "train_dpo"):
+        report = reports[stage]
+        table.add_row(report.stage, "\n".join(report.lines()))
+    kept = reports["keep_twin"]
+    if kept.known:
+        table.add_row("kept", f"{kept.model} ({kept.stage}), kept before")
+    else:
+        table.add_row("kept", f"{kept.model} ({kept.stage})")
+        table.add_row("gate", "\n".join(kept.gate))
+        table.add_row("report", kept.report)
+    table.add_row("next", f"LLM_MODEL=twin:{kept.model} .venv/bin/poe serve")
+    console.print(table)

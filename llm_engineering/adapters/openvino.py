@@ -250,11 +250,11 @@ def quiet_transformers() -> Iterator[None]:
     from transformers.utils import logging as notices
 
     level, bars = notices.get_verbosity(), notices.is_progress_bar_enabled()
-    notices.set_verbosity_error()  # type: ignore[no-untyped-call]
-    notices.disable_progress_bar()  # type: ignore[no-untyped-call]
+    notices.set_verbosity_error()
+    notices.disable_progress_bar()
     try:
         yield
     finally:
         notices.set_verbosity(level)
         if bars:
-            notices.enable_progress_bar()  # type: ignore[no-untyped-call]
+            notices.enable_progress_bar()

@@ -40,7 +40,7 @@ def keep(
     if gguf:
         find_converter(gguf)
     lineage = lineage_of(run, start=start)
-    if known := _kept(registry, name, run, lineage, gguf):
+    if known := find_kept(run, name=name, registry=registry, lineage=lineage, gguf=gguf):
         return known, None
     out = work / f"export-{uuid.uuid4().hex}"
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -52,8 +52,10 @@ def keep(
         shutil.rmtree(out, ignore_errors=True)
 
 
-def _kept(registry: Registry, name: str, run: Path, lineage: Lineage, gguf: Sequence[str]) -> ModelVersion | None:
-    """The version that holds this very adapter with this lineage and these variants, whole."""
+def find_kept(
+    run: Path, *, name: str, registry: Registry, lineage: Lineage, gguf: Sequence[str] = ()
+) -> ModelVersion | None:
+    """The version of the name that holds this very adapter with this lineage and these GGUF variants, whole."""
     with (run / _WEIGHTS).open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     for version in registry.versions(name):
