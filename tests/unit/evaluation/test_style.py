@@ -15,7 +15,7 @@ from llm_engineering.evaluation.prose import StyleText, masked, pieces, prose, w
 from llm_engineering.evaluation.report import Part
 from llm_engineering.evaluation.resampling import Block, auc, ratio
 from llm_engineering.evaluation.style import DELTA, NAME, VERIFICATION, style, told_apart
-from tests.unit.evaluation.writers import SUBJECTS, writer
+from tests.unit.evaluation.writers import writer
 
 EVALUATION = EvaluationConfig(resamples=200)
 CONFIG = StyleConfig(words=40, folds=4)
@@ -82,21 +82,21 @@ def test_identical_texts_cannot_be_told_apart() -> None:
         assert interval.low <= 0.5 <= interval.high
 
 
-def test_a_text_is_never_scored_by_what_saw_its_document() -> None:
-    """Every document has one marker word of its own on either side: it would tell all, if a classifier had seen it."""
-    left = [StyleText(document_id=str(n), text=f"the and mark{n}left " * 20) for n in range(8)]
-    right = [StyleText(document_id=str(n), text=f"the and mark{n}right " * 20) for n in range(8)]
-    left = [each.model_copy(update={"text": each.text.replace("left", f"{hash_of(each)}")}) for each in left]
-    right = [each.model_copy(update={"text": each.text.replace("right", f"{hash_of(each)}")}) for each in right]
+def test_each_document_is_scored_once_with_both_its_sides_together() -> None:
+    """Twin and author write about the same documents: what was learnt from one side must not judge the other."""
+    left, right = writer("ada", prefix="d"), writer("ben", prefix="d")
     blocks = cross_fitted(left, right, trait=Trait.FUNCTION_WORDS, config=CONFIG, seed=7)
     scored = [group for block in blocks for group in block.positive_groups]
     assert sorted(scored) == sorted(each.document_id for each in left)
-    for block in blocks:
-        assert set(block.positive_groups) == set(block.negative_groups)
+    assert all(set(block.positive_groups) == set(block.negative_groups) for block in blocks)
 
 
-def hash_of(text: StyleText) -> str:
-    return "xyz"[int(text.document_id) % 3]
+def test_what_only_a_document_itself_tells_is_not_learnt_from_it() -> None:
+    """Every document has words of its own: whoever had seen it would know its writer."""
+    own = ["".join(chr(97 + (n * 7 + k * 11) % 26) for k in range(6)) for n in range(24)]
+    texts = [StyleText(document_id=word, text=f"the {word} and " * 20) for word in own]
+    found = told_apart(texts[::2], texts[1::2], trait=Trait.CHARACTERS, config=CONFIG, evaluation=EVALUATION)
+    assert found and found.mean < 0.9
 
 
 def test_a_subject_tells_nothing_when_content_words_are_masked() -> None:
@@ -204,7 +204,3 @@ def test_the_two_authors_of_a_real_warehouse_are_told_apart(data: Path) -> None:
     by_masked = told_apart(first, second, trait=Trait.MASKED, config=config, evaluation=EVALUATION)
     assert by_words and by_words.mean > 0.85
     assert by_masked and by_masked.mean > 0.9
-
-
-def test_subjects_of_the_invented_writers_differ() -> None:
-    assert len({word for subject in SUBJECTS for word in subject.split()}) == 16
