@@ -20,6 +20,7 @@ from llm_engineering.dataset.budget import Cost
 from llm_engineering.dataset.calls import Calls, Missing, NoReply, Progress, Request, Told, for_each
 from llm_engineering.dataset.checks import languages_differ, model_refusal
 from llm_engineering.dataset.estimate import Estimate, estimated
+from llm_engineering.dataset.masking import mask
 from llm_engineering.dataset.words import grams, words
 from llm_engineering.domain.answers import Prompt
 from llm_engineering.domain.chat import TAUGHT, holds, rephrasing_prompt, teaching_prompt
@@ -94,11 +95,16 @@ class Lesson:
         word = "".join(_LETTERS[byte % len(_LETTERS)] for byte in digest[: 2 * _MARK])
         return word[:_MARK], word[_MARK:]
 
+    @property
+    def shown(self) -> AuthorPassage:
+        """The passage as a teacher may see it: secrets and personal data masked, whatever the gates do with the answer."""
+        return self.passage.model_copy(update={"text": mask(self.passage.text).text})
+
     def prompt(self) -> Prompt:
         """What the teacher is sent."""
         if self.style is None:
-            return rephrasing_prompt(self.passage, marks=self.marks)
-        return teaching_prompt(self.passage, style=self.style, marks=self.marks)
+            return rephrasing_prompt(self.shown, marks=self.marks)
+        return teaching_prompt(self.shown, style=self.style, marks=self.marks)
 
 
 def lessons_for(passages: Sequence[AuthorPassage], by_rules: Iterable[Sample], config: InstructConfig) -> list[Lesson]:
@@ -187,7 +193,7 @@ class _Proof:
 def _request(lesson: Lesson, config: TeacherConfig) -> Request[Instruction]:
     """The request of a lesson; raises :class:`PassageNotSeen` if its prompt does not hold the passage, whole."""
     prompt = lesson.prompt()
-    if not holds(prompt, lesson.passage.text):
+    if not holds(prompt, lesson.shown.text):
         raise PassageNotSeen(
             f"The prompt {lesson.template} for a passage of {lesson.passage.provenance.url} does not hold the passage",
             hint="Correct its wording in domain/chat.py.",

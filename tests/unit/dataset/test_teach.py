@@ -89,6 +89,15 @@ def test_a_passage_cannot_close_its_tag(warehouse):
 # what comes of it
 
 
+@pytest.mark.parametrize("style", [ASK, None])
+def test_secrets_and_personal_data_of_a_passage_are_not_sent(warehouse, style):
+    (passage,) = passages(1, warehouse)
+    lesson = Lesson(passage.model_copy(update={"text": f"{passage.text} Write to ann.lee@posteo.de."}), style)
+    sent = "\n".join(message.content for message in lesson.prompt().messages)
+    assert "posteo" not in sent
+    assert "Write to [e-mail]." in sent
+
+
 def test_each_lesson_becomes_a_sample_whose_answer_is_the_authors_text(warehouse):
     given = passages(5, warehouse)
     result = taught(lessons(given), Teacher(), warehouse)
