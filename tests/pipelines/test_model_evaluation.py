@@ -1,0 +1,88 @@
+"""Judging a model in a folder, from its record to the report and the pairs for people; the weights are random."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from llm_engineering import bootstrap
+from llm_engineering.domain.config import Sampling
+from llm_engineering.domain.errors import UsageError
+from llm_engineering.domain.evaluation_config import EvaluationConfig
+from llm_engineering.domain.samples import Split
+from llm_engineering.domain.twin_evaluation_config import StyleConfig, TwinEvaluationConfig
+from llm_engineering.settings import load_settings
+from llm_engineering.training.hardware import detect
+from llm_engineering.training.provenance import RECORD, Provenance
+from steps.twin_evaluation import Judgement, judge_twin
+from tests.doubles.tiny_chat import make_tiny_model
+from tests.unit.evaluation.trained import pair, sample, write_dataset
+from tests.unit.evaluation.writers import writer
+
+CONFIG = EvaluationConfig(
+    resamples=100,
+    twin=TwinEvaluationConfig(sampling=Sampling(temperature=0.0, max_tokens=24), style=StyleConfig(words=20, folds=2)),
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished stage whose weights and base are the same random ones."""
+    home = tmp_path_factory.mktemp("runs")
+    train = [sample(text, "Ada") for text in writer("ada", prefix="known", documents=4)]
+    test = [sample(text, "Ada") for text in writer("ada", seed=1, prefix="held", documents=4)]
+    dataset = write_dataset(home / "v1", {Split.TRAIN: train, Split.TEST: test}, pairs=[pair(test[0], "worse")])
+    folder = home / "me" / "sft"
+    make_tiny_model(folder)
+    record = Provenance(
+        stage="sft", identity="i", base=str(folder), base_digest="b", dataset=str(dataset), dataset_version="v1", seed=0,
+        engine="transformers", precision="float32", hardware=detect(),
+    )  # fmt: skip
+    (folder / RECORD).write_text(json.dumps({"provenance": record.model_dump(mode="json")}), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def judged(run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Judgement, Path]:
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TWIN_HOME", str(home))
+        patch.setenv("LLM_MODEL", "offline")
+        return judge_twin(CONFIG, str(run)), home
+
+
+def test_a_model_that_equals_its_base_is_as_good_as_its_base(judged: tuple[Judgement, Path]) -> None:
+    found = judged[0].measured
+    assert found.bits is not None and found.bits == pytest.approx(found.base_bits)
+    accuracy = [
+        figure.interval.mean
+        for part in judged[0].found.parts
+        for figure in part.figures
+        if figure.name == "reward accuracy" and figure.interval
+    ]
+    assert accuracy == [0.5]
+
+
+def test_what_was_never_exported_is_not_promoted_and_the_report_says_so(judged: tuple[Judgement, Path]) -> None:
+    verdict = judged[0].promotion
+    assert not verdict.passed
+    assert "parity" in [check.name for check in verdict.checks if not check.passed]
+    gate = judged[0].found.parts[-1]
+    assert "FAILED: parity: not measured" in gate.findings["May not be promoted"]
+
+
+def test_without_a_model_to_ask_the_judge_is_skipped_with_a_word(judged: tuple[Judgement, Path]) -> None:
+    missing = {part.name: part.missing for part in judged[0].found.parts}
+    assert "no chat model is configured" in missing["Judge"]
+
+
+def test_pairs_for_people_wait_in_the_service(judged: tuple[Judgement, Path]) -> None:
+    pairs = bootstrap.open_blind_pairs(load_settings(twin_home=judged[1])).pairs()
+    assert {one.model for one in pairs} <= {"me-sft"}
+    assert all(one.document_ids[0].startswith("held-") for one in pairs)
+
+
+def test_a_folder_without_record_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TWIN_HOME", str(tmp_path / "home"))
+    with pytest.raises(UsageError, match="no finished run or export"):
+        judge_twin(CONFIG, str(tmp_path))
