@@ -1,6 +1,7 @@
-"""A small base of our own: a byte-level BPE tokenizer and a Llama, trained briefly on the training split's text alone.
+"""A small base of our own: a byte-level BPE tokenizer and a Llama, trained briefly from scratch, with no download.
 
-It knows the author's words and nothing else. What it is for is running every step of training on any machine, offline.
+It reads the training split's text, or the docstrings of Python's standard library, so that it knows some English and nothing
+of the author. Held-out text it never sees. What it is for is running every step of training on any machine, offline.
 """
 
 import hashlib
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from llm_engineering.domain.errors import UsageError
 from llm_engineering.training.data import Example
+from llm_engineering.training.docstrings import docstrings
 from llm_engineering.training.folders import finished, unfinished
 from llm_engineering.training.recipe import OwnBase, Recipe
 from llm_engineering.training.render import messages
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 _RECORD = "base.json"
+_CHARACTERS_PER_TOKEN = 3
 _PAD, _BEGIN, _START, _END = "<pad>", "<s>", "<|im_start|>", "<|im_end|>"
 TEMPLATE = """\
 {%- for message in messages -%}
@@ -32,7 +35,8 @@ def resolve_base(recipe: Recipe, examples: Sequence[Example], folder: Path) -> s
     """Name or folder of the model that the recipe starts from; an own base is built in ``folder``, once."""
     if isinstance(recipe.model, str):
         return recipe.model
-    digest = _digest(recipe.model, examples, context=recipe.context, seed=recipe.seed)
+    read = _texts(recipe.model, examples)
+    digest = _digest(recipe.model, examples, read, context=recipe.context, seed=recipe.seed)
     if folder.is_dir():
         if json.loads((folder / _RECORD).read_text(encoding="utf-8"))["digest"] != digest:
             raise UsageError(
@@ -40,7 +44,7 @@ def resolve_base(recipe: Recipe, examples: Sequence[Example], folder: Path) -> s
             )
         return str(folder)
     work = unfinished(folder, anew=True)
-    build_base(recipe.model, [example.answer for example in examples], work, examples=examples, recipe=recipe)
+    build_base(recipe.model, read, work, examples=examples, recipe=recipe)
     (work / _RECORD).write_text(json.dumps({"digest": digest}), encoding="utf-8")
     finished(folder)
     return str(folder)
@@ -49,11 +53,13 @@ def resolve_base(recipe: Recipe, examples: Sequence[Example], folder: Path) -> s
 def build_base(
     numbers: OwnBase, texts: Sequence[str], folder: Path, *, examples: Sequence[Example], recipe: Recipe
 ) -> None:
-    """Write tokenizer and model into ``folder``."""
+    """Write tokenizer and model into ``folder``; the model reads ``texts``, the tokenizer also what it will be trained on."""
+    answers = [example.answer for example in examples]
     wording = [
         message["content"] for example in examples for message in messages(example.instruction, author=example.author)
     ]
-    tokenizer = train_tokenizer([*texts, *wording], vocabulary=numbers.vocabulary, context=recipe.context)
+    written = [*answers, *wording] if texts == answers else [*texts, *answers, *wording]
+    tokenizer = train_tokenizer(written, vocabulary=numbers.vocabulary, context=recipe.context)
     model = pretrain(tokenizer, texts, numbers=numbers, context=recipe.context, seed=recipe.seed)
     tokenizer.save_pretrained(folder)
     model.save_pretrained(folder)
@@ -128,6 +134,14 @@ def pretrain(
     return model
 
 
-def _digest(numbers: OwnBase, examples: Sequence[Example], *, context: int, seed: int) -> str:
-    content = [numbers.model_dump(mode="json"), list(examples), context, seed]
+def _texts(numbers: OwnBase, examples: Sequence[Example]) -> list[str]:
+    """What the model reads: about as much as its steps take in, where there is so much."""
+    answers = [example.answer for example in examples]
+    if numbers.reads == "corpus":
+        return answers
+    return docstrings(_CHARACTERS_PER_TOKEN * numbers.steps * numbers.batch_size * numbers.window) or answers
+
+
+def _digest(numbers: OwnBase, examples: Sequence[Example], texts: Sequence[str], *, context: int, seed: int) -> str:
+    content = [numbers.model_dump(mode="json"), list(examples), list(texts), context, seed]
     return hashlib.sha256(json.dumps(content).encode("utf-8", "surrogatepass")).hexdigest()[:16]

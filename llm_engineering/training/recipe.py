@@ -18,8 +18,10 @@ DpoLoss = Literal[
 
 
 class OwnBase(Configuration):
-    """A small Llama of our own, built from the training split's text: nothing is downloaded."""
+    """A small Llama of our own, trained from scratch: nothing is downloaded."""
 
+    reads: Literal["corpus", "docstrings"] = "corpus"
+    """The training split's text, or the docstrings of Python's standard library: English, and nothing of the author."""
     vocabulary: int = Field(default=2048, ge=300)
     """Tokens of the byte-level BPE; 256 of them are the bytes."""
     hidden: int = Field(default=128, ge=16)

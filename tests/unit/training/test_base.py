@@ -43,6 +43,20 @@ def test_a_base_of_other_data_is_not_taken_for_this_one(trained):
         resolve_base(small_recipe(), EXAMPLES[:5], trained[0] / "base")
 
 
+def test_what_it_reads_is_part_of_what_it_is(trained):
+    with pytest.raises(UsageError, match="built from other data"):
+        resolve_base(small_recipe(model__reads="docstrings"), EXAMPLES, trained[0] / "base")
+
+
+def test_a_base_that_reads_docstrings_can_write_what_it_will_be_trained_on(tmp_path: Path):
+    from transformers import AutoTokenizer
+
+    recipe = small_recipe(model__steps=1, model__reads="docstrings", model__vocabulary=600)
+    built = resolve_base(recipe, EXAMPLES, tmp_path / "base")
+    answer = EXAMPLES[0].answer
+    assert len(AutoTokenizer.from_pretrained(built)(answer)["input_ids"]) < len(answer) / 1.5
+
+
 def test_what_a_killed_build_left_is_no_base(tmp_path: Path):
     (tmp_path / "base.partial").mkdir()
     (tmp_path / "base.partial" / "model.safetensors").write_bytes(b"half")
