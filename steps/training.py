@@ -2,6 +2,7 @@
 repeated.
 """
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from llm_engineering import bootstrap
 from llm_engineering.domain.dataset_config import DatasetConfig
 from llm_engineering.domain.entities import Frozen, now
 from llm_engineering.domain.evaluation_config import EvaluationConfig
-from llm_engineering.domain.samples import request_key
+from llm_engineering.domain.samples import Split, request_key
 from llm_engineering.evaluation.folder import write
 from llm_engineering.evaluation.report import combined
 from llm_engineering.settings import load_settings
@@ -32,7 +33,8 @@ from steps.twin_evaluation import judge_twin
 PAIRS = "pairs"
 """Ending of the name of the dataset that holds the pairs made for DPO."""
 RELEASE = "release"
-"""Folder of a run that holds what is registered."""
+"""Beginning of the name of the folder that holds what is registered of a stage."""
+_log = logging.getLogger(__name__)
 
 
 class KeptReport(Frozen):
@@ -81,7 +83,13 @@ def pair_up(
 
 @step(enable_cache=False)
 def train_dpo(recipe: Recipe, pairs: DatasetReport, trained: TrainingReport) -> Annotated[TrainingReport, "dpo_report"]:
-    """Preference optimisation from the SFT adapter; a killed run goes on where it was."""
+    """Preference optimisation from the SFT adapter; a killed run goes on where it was.
+
+    Without pairs to learn from and to measure by, the SFT stage is the result.
+    """
+    if not (pairs.pairs.get(Split.TRAIN) and pairs.pairs.get(Split.VALIDATION)):
+        _log.warning("DPO is left out: there are no preference pairs (%s)", pairs.refusals or "none were made")
+        return trained
     start = Path(trained.folder)
     return _logged(dpo(recipe, dataset=Path(pairs.folder), out=start.parent, start=start))
 
@@ -98,7 +106,7 @@ def keep_twin(
     known = find_kept(run, name=name, registry=registry, lineage=lineage)
     if known is not None:
         return KeptReport(model=known.reference, stage=known.stage, known=True, measures=known.metrics)
-    release = run.with_name(RELEASE)
+    release = run.with_name(f"{RELEASE}-{run.name}")
     if not release.exists():
         export(run, release, name=name)
     judgement = judge_twin(config, str(release), author=author or None, name=name)

@@ -65,10 +65,10 @@ def load_config(path: Path, shape: type[Shape]) -> Shape:
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(
-            f"The configuration {path} is not YAML: {error}", hint="Compare it with configs/feature.yaml."
+            f"The configuration {path} is not YAML: {error}", hint="Compare it with the files in configs/."
         ) from error
     if content is not None and not isinstance(content, dict):
-        raise UsageError(f"The configuration {path} is not a mapping", hint="Compare it with configs/feature.yaml.")
+        raise UsageError(f"The configuration {path} is not a mapping", hint="Compare it with the files in configs/.")
     try:
         return shape.model_validate(content or {})
     except ValidationError as error:
@@ -76,5 +76,5 @@ def load_config(path: Path, shape: type[Shape]) -> Shape:
             f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors(include_url=False)
         )
         raise UsageError(
-            f"The configuration {path} is wrong at {problems}", hint="Compare it with configs/feature.yaml."
+            f"The configuration {path} is wrong at {problems}", hint="Compare it with the files in configs/."
         ) from error

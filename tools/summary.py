@@ -177,9 +177,10 @@ def _training(console: Console, reports: Reports, seconds: float) -> None:
     made, pairs = reports["build_dataset"], reports["pair_up"]
     table.add_row("dataset", f"{made.folder} ({_counted(made.samples)})")
     table.add_row("pairs", _counted(pairs.pairs))
-    for stage in ("train_sft", "train_dpo"):
-        report = reports[stage]
-        table.add_row(report.stage, "\n".join(report.lines()))
+    table.add_row("sft", "\n".join(reports["train_sft"].lines()))
+    preferred = reports["train_dpo"]
+    left_out = "left out: no preference pairs to learn from and to measure by"
+    table.add_row("dpo", left_out if preferred.stage == "sft" else "\n".join(preferred.lines()))
     kept = reports["keep_twin"]
     if kept.known:
         table.add_row("kept", f"{kept.model} ({kept.stage}), kept before")

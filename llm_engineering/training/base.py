@@ -114,7 +114,7 @@ def pretrain(
         )
     )
     end = tokenizer.eos_token_id
-    ids = [i for text in texts for i in (*tokenizer(text, add_special_tokens=False)["input_ids"], end)]
+    ids = [i for text in texts for i in (*tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"], end)]
     stream = torch.tensor(ids * math.ceil((numbers.window + 1) / len(ids)))
     optimizer = torch.optim.AdamW(model.parameters(), lr=numbers.learning_rate, betas=(0.9, 0.95), weight_decay=0.1)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(

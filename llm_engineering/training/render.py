@@ -61,7 +61,7 @@ def tokens(tokenizer: "PreTrainedTokenizerBase", rendered: Rendered) -> Tokens:
 
 def encoded(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
     """Token ids of text that brings its own special tokens."""
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    ids: list[int] = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     return ids
 
 
