@@ -236,6 +236,8 @@ def refuse(*arguments, **keywords): raise SystemExit(f"network: {arguments}")
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = socket.create_connection = refuse
 from llm_engineering.adapters.sentence_transformers import open_embedder
 from llm_engineering.domain.config import EmbeddingConfig
+from llm_engineering.telemetry import set_up_logging
+set_up_logging("warning")  # as every entry point does
 embedder = open_embedder("all-MiniLM-L6-v2", EmbeddingConfig(), cache=Path(sys.argv[1]))
 embedder.embed_query("cat"), embedder.embed_passages(["cat " * n for n in range(1, 40)])
 print(*sorted(sys.modules.keys() & {"torch", "transformers", "sentence_transformers", "openvino_telemetry"}))
