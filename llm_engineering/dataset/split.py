@@ -22,6 +22,8 @@ BETWEEN_SIDES = "between-sides"
 """A document that is like documents on two sides."""
 HELD_OUT_ELSEWHERE = "held-out-elsewhere"
 """A sample that shares a run of words with the held-out writing."""
+NOT_IN_THE_BUILD = "document-not-in-the-build"
+"""A pair that speaks of a document of another author, or of one that is gone."""
 
 ALIKE = 0.4
 """Two documents are near-duplicates if one holds so many of the other's runs of five words (containment; Broder, 1997)."""
@@ -155,7 +157,10 @@ def apart(samples: Sequence[Sample], sides: Mapping[str, Split]) -> tuple[list[S
 def pairs_apart(
     pairs: Iterable[Pair], samples: Iterable[Sample], sides: Mapping[str, Split]
 ) -> tuple[list[Pair], list[Refusal]]:
-    """The pairs that stand on one side, and share neither words in a row nor an instruction with what is held out from it."""
+    """The pairs that stand on one side, and share neither words in a row nor an instruction with what is held out from it.
+
+    Each of their documents has a side: what a dataset holds of a document, its card names.
+    """
     runs: dict[Split, set[tuple[str, ...]]] = {split: set() for split in Split}
     asked: dict[Split, set[tuple[str, ...]]] = {split: set() for split in Split}
     for sample in samples:
@@ -170,7 +175,9 @@ def pairs_apart(
         texts = [run for text in (pair.chosen, pair.rejected) for run in grams(_parts_of_words(text), RUN)]
         question = tuple(_parts_of_words(pair.instruction))
         found = next((" ".join(run) for run in texts if any(run in runs[split] for split in others)), "")
-        if own is None:
+        if foreign := [identity for identity in pair.document_ids if identity not in sides]:
+            refusals.append(_refused_pair(NOT_IN_THE_BUILD, pair, ", ".join(foreign)))
+        elif own is None:
             refusals.append(_refused_pair(BETWEEN_SIDES, pair, "its documents stand on different sides"))
         elif found or any(question in asked[split] for split in others):
             refusals.append(_refused_pair(HELD_OUT_ELSEWHERE, pair, found or pair.instruction[:120]))
@@ -180,7 +187,7 @@ def pairs_apart(
 
 
 def side_of_pair(pair: Pair, sides: Mapping[str, Split]) -> Split | None:
-    """The side of a pair's documents, ``None`` if they stand on several; a pair of no known document is trained on."""
+    """The side of a pair's documents, ``None`` if they stand on several; a pair of no document is trained on."""
     found = {sides[identity] for identity in pair.document_ids if identity in sides}
     return None if len(found) > 1 else next(iter(found), Split.TRAIN)
 

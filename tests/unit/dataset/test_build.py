@@ -8,7 +8,7 @@ import pytest
 from llm_engineering.dataset import store
 from llm_engineering.dataset.build import decide, draw, in_order_of_arrival
 from llm_engineering.domain.dataset_config import AuthorTerms, DatasetConfig, PassageConfig, SplitConfig
-from llm_engineering.domain.entities import TombstoneReason
+from llm_engineering.domain.entities import Author, TombstoneReason
 from llm_engineering.domain.errors import DatasetError, DatasetLeak, UnknownAuthor
 from llm_engineering.domain.samples import Decision, Pair, PairSource, Split
 from tests.doubles.writing import READ, SMALL, article, built, draft, record, warehouse_at
@@ -208,6 +208,33 @@ def test_a_judged_pair_that_quotes_held_out_text_is_refused(folder):
     made = built(folder, HALVES, make_pairs=lambda samples: ([pair], []))
     assert not any(made.dataset.pairs.values())
     assert [refusal.reason for refusal in made.refusals if refusal.subject == "p1"] == ["held-out-elsewhere"]
+
+
+def test_feedback_on_another_authors_document_is_refused_and_what_is_kept_stands_in_the_card(folder):
+    bob = Author.named("Bob Hill")
+    with closing(warehouse_at(folder)) as warehouse:
+        warehouse.save_author(bob)
+        warehouse.record([draft("e", article("gamma")).model_copy(update={"author_id": bob.id})])
+    of_ann = HALVES.model_copy(update={"author": "Ann Lee"})
+    own = built(folder, of_ann).dataset.samples[Split.TRAIN][0].provenance.document_id
+    (foreign,) = {line.id for line in built(folder, HALVES).dataset.card.documents if line.author == "Bob Hill"}
+    pairs = [judged("one", own), judged("two", foreign), judged("three", own, foreign), judged("four")]
+    made = built(folder, of_ann, make_pairs=lambda samples: (list(pairs), []))
+    refused = {r.subject: r.reason for r in made.refusals if r.subject in {pair.id for pair in pairs}}
+    assert refused == {pairs[1].id: "document-not-in-the-build", pairs[2].id: "document-not-in-the-build"}
+    kept = [pair for side in made.dataset.pairs.values() for pair in side]
+    assert {pair.id for pair in kept} == {pairs[0].id, pairs[3].id}
+    assert {i for pair in kept for i in pair.document_ids} == {
+        line.id for line in made.dataset.card.documents if line.pairs
+    }
+
+
+def judged(word, *documents):
+    question = f"What do you say about {word} after all?"
+    chosen, rejected = article(f"better{word}", sentences=4), article(f"worse{word}", sentences=4)
+    return Pair.judged(
+        question, chosen, rejected, source=PairSource.FEEDBACK, rejected_by="twin", document_ids=documents
+    )
 
 
 def test_a_teacher_is_given_the_passages_and_what_the_rules_made(folder):
