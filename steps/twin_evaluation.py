@@ -21,10 +21,12 @@ from llm_engineering.evaluation.twin import REFERENCE, evaluate_model
 from llm_engineering.settings import Settings, load_settings
 from llm_engineering.telemetry import tracing
 from llm_engineering.training.export import PARITY, read_parity
-from llm_engineering.training.provenance import read_provenance
+from llm_engineering.training.provenance import Provenance, folder_digest, read_provenance
+from llm_engineering.training.run import ADAPTER
 from steps.progress import bar
 
 GATE = "Promotion"
+_LOST = "the run that it began with is gone: it is not read, and preference is rewarded against the base"
 
 
 class Judgement(NamedTuple):
@@ -46,6 +48,8 @@ class Candidate(NamedTuple):
     dataset: Path
     current: Measured | None
     parity: float | None
+    lost: bool = False
+    """Whether it began with an SFT adapter that is nowhere to be found."""
 
 
 @step(enable_cache=False)
@@ -94,7 +98,8 @@ def judge_twin(
         counts={"checks": len(verdict.checks), "passed": sum(check.passed for check in verdict.checks)},
         findings={"May be promoted" if verdict.passed else "May not be promoted": tuple(verdict.lines())},
     )
-    return Judgement(found.model_copy(update={"parts": (*found.parts, part)}), figures, verdict)
+    facts = found.facts | ({REFERENCE: _LOST} if candidate.lost else {})
+    return Judgement(found.model_copy(update={"parts": (*found.parts, part), "facts": facts}), figures, verdict)
 
 
 def find_candidate(model: str, settings: Settings, *, name: str | None = None) -> Candidate:
@@ -108,8 +113,8 @@ def find_candidate(model: str, settings: Settings, *, name: str | None = None) -
                 f"There is no finished run or export in {place}",
                 hint="Name the folder of a stage, or a registered model: poe models list",
             )
-        start = place.parent / REFERENCE
-        earlier = {REFERENCE: start} if record.stage != REFERENCE and read_provenance(start) is not None else {}
+        earlier = _start(record, settings, beside=place.parent)
+        lost = bool(record.started_from) and not earlier
         replaced = _current(registry, name) if name else None
         if replaced is not None:
             earlier[CURRENT] = registry.folder(replaced)
@@ -121,21 +126,39 @@ def find_candidate(model: str, settings: Settings, *, name: str | None = None) -
             dataset=Path(record.dataset),
             current=Measured.of_metrics(replaced.metrics) if replaced else None,
             parity=_parity(place),
+            lost=lost,
         )
     version = registry.find(model)
     replaced = _current(registry, version.name)
     if replaced is not None and replaced.version == version.version:
         replaced = None
     folder = registry.folder(version)
+    record = read_provenance(folder)
+    earlier = _start(record, settings) if record else {}
+    lost = REFERENCE in version.lineage.trained[:-1] and not earlier
+    if replaced is not None:
+        earlier[CURRENT] = registry.folder(replaced)
     return Candidate(
         name=version.reference,
         folder=folder,
         base=version.lineage.base,
-        earlier={CURRENT: registry.folder(replaced)} if replaced else {},
+        earlier=earlier,
         dataset=Path(version.lineage.dataset),
         current=Measured.of_metrics(replaced.metrics) if replaced else None,
         parity=_parity(folder),
+        lost=lost,
     )
+
+
+def _start(record: Provenance, settings: Settings, *, beside: Path | None = None) -> dict[str, Path]:
+    """The SFT run that this one began with, told by its adapter: ``beside`` it, or among the runs of ``TWIN_HOME``."""
+    if record.started_from is None:
+        return {}
+    runs = [beside, *sorted(bootstrap.training_folder(settings).glob("*/"))]
+    for folder in (run / REFERENCE for run in runs if run is not None):
+        if read_provenance(folder) is not None and folder_digest(folder / ADAPTER) == record.started_from:
+            return {REFERENCE: folder}
+    return {}
 
 
 def _current(registry: Registry, name: str) -> ModelVersion | None:

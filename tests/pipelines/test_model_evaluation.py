@@ -1,6 +1,7 @@
 """Judging a model in a folder, from its record to the report and the pairs for people; the weights are random."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,13 @@ from llm_engineering import bootstrap
 from llm_engineering.domain.config import Sampling
 from llm_engineering.domain.errors import UsageError
 from llm_engineering.domain.evaluation_config import EvaluationConfig
+from llm_engineering.domain.registry import Lineage
 from llm_engineering.domain.samples import Split
 from llm_engineering.domain.twin_evaluation_config import StyleConfig, TwinEvaluationConfig
+from llm_engineering.evaluation.preference import NAME as PREFERENCE
 from llm_engineering.settings import load_settings
 from llm_engineering.training.hardware import detect
-from llm_engineering.training.provenance import RECORD, Provenance
+from llm_engineering.training.provenance import RECORD, Provenance, folder_digest
 from steps.twin_evaluation import Judgement, judge_twin
 from tests.doubles.tiny_chat import make_tiny_model
 from tests.unit.evaluation.trained import pair, sample, write_dataset
@@ -86,3 +89,40 @@ def test_a_folder_without_record_is_refused(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("TWIN_HOME", str(tmp_path / "home"))
     with pytest.raises(UsageError, match="no finished run or export"):
         judge_twin(CONFIG, str(tmp_path))
+
+
+@pytest.fixture
+def registered(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home where ``twin@1`` is registered, which began with the SFT run of another folder of runs."""
+    home = tmp_path / "home"
+    monkeypatch.setenv("TWIN_HOME", str(home))
+    monkeypatch.setenv("LLM_MODEL", "offline")
+    first = home / "training" / "another" / "sft"
+    shutil.copytree(run, first)
+    (first / "adapter").mkdir()
+    (first / "adapter" / "adapter_config.json").write_text('{"r": 4}', encoding="utf-8")
+    release = tmp_path / "release"
+    shutil.copytree(run, release)
+    record = json.loads((run / RECORD).read_text())["provenance"]
+    record |= {"stage": "dpo", "started_from": folder_digest(first / "adapter")}
+    (release / RECORD).write_text(json.dumps({"provenance": record}), encoding="utf-8")
+    lineage = Lineage(
+        base=record["base"], base_digest="b", dataset=record["dataset"], dataset_version="v1", document_ids=("known-0",),
+        trained=("sft", "dpo"), prompt_version=1,
+    )  # fmt: skip
+    bootstrap.open_registry(load_settings()).register(release, name="twin", lineage=lineage)
+    return home
+
+
+def test_a_registered_version_is_judged_beside_the_sft_run_that_it_began_with(registered: Path) -> None:
+    found = judge_twin(CONFIG, "twin@1").found
+    assert (found.facts["model"], found.facts["stages"]) == ("twin@1", "base, sft, twin")
+    notes = {part.name: " ".join(part.notes) for part in found.parts}
+    assert "Reference: sft" in notes[PREFERENCE]
+
+
+def test_a_version_whose_sft_run_is_gone_is_judged_without_it_and_the_report_says_so(registered: Path) -> None:
+    shutil.rmtree(registered / "training")
+    found = judge_twin(CONFIG, "twin@1").found
+    assert found.facts["stages"] == "base, twin"
+    assert "is gone" in found.facts["sft"]
