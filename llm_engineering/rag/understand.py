@@ -27,13 +27,25 @@ _SMALL_TALK = re.compile(
     r"|who are you|what are you|what can you do)\W*)+",
     re.IGNORECASE,
 )
+_OUR_OWN = (
+    r"(?:(?:hidden|secret|initial|original|internal)\s+)*(?:instructions?|prompts?|api\s+keys?|secrets?|passwords?)\b"
+)
+_ENDS = (
+    r"\s*(?:$|[.!?,;:)\"]|(?:above|below|again|verbatim|exactly|now|please|word\s+for\s+word|in\s+full)\b"
+    r"|(?:that\s+|which\s+)?you\s+(?:were|are|was|have|had|got|follow|received|know|hold|keep)\b"
+    r"|(?:of|in|from|behind)\s+(?:your|the|this|that)\s+(?:system|(?:system\s+)?prompt|conversation|chat)\b)"
+)
+"""The request ends here, or goes on about what the service itself was told: "the secrets of fast tests" are a subject."""
+_SUBJECT = r"\s+(?:for|of|on|to|about|behind)\s+(?!(?:me|us|this|the\s+(?:system|chat|conversation)|your)\b)"
 _REFUSE = re.compile(
     r"(?:^|[.!?:\n]\s*)(?:please\s+)?(?:"
     r"(?:ignore|disregard|forget|override)\s+(?:all\s+|any\s+|of\s+|the\s+|your\s+|my\s+)*(?:previous|prior|above|earlier|system)?\s*"
-    r"(?:instructions?|prompts?|rules|guidelines)\b"
-    r"|(?:reveal|show|print|repeat|output|give|tell)\s+(?:me\s+)?(?:your|the|all)\s+(?:system\s+|hidden\s+|secret\s+|initial\s+)?"
-    r"(?:system\s+prompt|instructions|prompt|api\s+keys?|secrets?|passwords?)\b"
-    r")",
+    rf"(?:instructions?|prompts?|rules|guidelines)\b(?!{_SUBJECT})"
+    r"|(?:reveal|show|print|repeat|output|give|tell)\s+(?:me\s+|us\s+)?(?:"
+    r"(?:all\s+)?(?:of\s+)?(?:your|the|all)\s+(?:(?:hidden|secret|initial|full|whole)\s+)*system\s+(?:prompt|message|instructions)\b"
+    rf"|(?:all\s+)?(?:of\s+)?your\s+{_OUR_OWN}(?!{_SUBJECT})"
+    rf"|(?:all\s+)?(?:of\s+)?(?:the|all)\s+{_OUR_OWN}{_ENDS}"
+    r"))",
     re.IGNORECASE,
 )
 _WRITE = re.compile(
