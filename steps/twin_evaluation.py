@@ -78,7 +78,8 @@ def judge_twin(
 ) -> Judgement:
     """The same outside a pipeline, with the figures of the gate. Pairs for people to compare are kept for the service.
 
-    ``name`` is the one under which a folder is to be registered: it is judged against that name's current version.
+    ``name`` is the one under which a folder is to be registered: it is judged against that name's current version, and under
+    the reference that it will have, so that pairs and choices of people are found again when that version is judged.
     Raises :class:`UsageError` for a model or dataset that is not there.
     """
     settings = load_settings()
@@ -119,7 +120,7 @@ def find_candidate(model: str, settings: Settings, *, name: str | None = None) -
         if replaced is not None:
             earlier[CURRENT] = registry.folder(replaced)
         return Candidate(
-            name=f"{place.parent.name}-{place.name}",
+            name=_next(registry, name) if name else f"{place.parent.name}-{place.name}",
             folder=place,
             base=record.base,
             earlier=earlier,
@@ -163,6 +164,11 @@ def _start(record: Provenance, settings: Settings, *, beside: Path | None = None
 
 def _current(registry: Registry, name: str) -> ModelVersion | None:
     return next((each for each in registry.versions(name) if each.stage is ModelStage.CURRENT), None)
+
+
+def _next(registry: Registry, name: str) -> str:
+    """The reference of the version that is registered next."""
+    return f"{name}@{max((each.version for each in registry.versions(name)), default=0) + 1}"
 
 
 def _parity(folder: Path) -> float | None:

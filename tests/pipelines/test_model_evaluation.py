@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from llm_engineering import bootstrap
+from llm_engineering.domain.blind import BlindChoice
 from llm_engineering.domain.config import Sampling
 from llm_engineering.domain.errors import UsageError
 from llm_engineering.domain.evaluation_config import EvaluationConfig
 from llm_engineering.domain.registry import Lineage
 from llm_engineering.domain.samples import Split
 from llm_engineering.domain.twin_evaluation_config import StyleConfig, TwinEvaluationConfig
+from llm_engineering.evaluation.human import NAME as PEOPLE
 from llm_engineering.evaluation.preference import NAME as PREFERENCE
 from llm_engineering.settings import load_settings
 from llm_engineering.training.hardware import detect
@@ -24,7 +26,7 @@ from tests.unit.evaluation.writers import writer
 
 CONFIG = EvaluationConfig(
     resamples=100,
-    twin=TwinEvaluationConfig(sampling=Sampling(temperature=0.0, max_tokens=24), style=StyleConfig(words=20, folds=2)),
+    twin=TwinEvaluationConfig(sampling=Sampling(temperature=0.0, max_tokens=200), style=StyleConfig(words=20, folds=2)),
 )
 
 
@@ -81,7 +83,7 @@ def test_without_a_model_to_ask_the_judge_is_skipped_with_a_word(judged: tuple[J
 
 def test_pairs_for_people_wait_in_the_service(judged: tuple[Judgement, Path]) -> None:
     pairs = bootstrap.open_blind_pairs(load_settings(twin_home=judged[1])).pairs()
-    assert {one.model for one in pairs} <= {"me-sft"}
+    assert {one.model for one in pairs} == {"me-sft"}
     assert all(one.document_ids[0].startswith("held-") for one in pairs)
 
 
@@ -126,3 +128,18 @@ def test_a_version_whose_sft_run_is_gone_is_judged_without_it_and_the_report_say
     found = judge_twin(CONFIG, "twin@1").found
     assert found.facts["stages"] == "base, twin"
     assert "is gone" in found.facts["sft"]
+
+
+def test_what_people_chose_before_a_version_was_registered_counts_when_it_is_judged_again(
+    registered: Path, run: Path
+) -> None:
+    assert judge_twin(CONFIG, str(run), name="twin").found.facts["model"] == "twin@2"
+    blind = bootstrap.open_blind_pairs(load_settings())
+    shown = [one.id for one in blind.pairs() if one.model == "twin@2"]
+    blind.choose(BlindChoice(pair_id=shown[0], model="twin@2", judge="me", taken="twin"))
+    registry = bootstrap.open_registry(load_settings())
+    lineage = registry.find("twin@1").lineage.model_copy(update={"trained": ("sft",)})
+    assert registry.register(run, name="twin", lineage=lineage).reference == "twin@2"
+    people = next(part for part in judge_twin(CONFIG, "twin@2").found.parts if part.name == PEOPLE)
+    assert people.counts["choices"] == 1
+    assert [one.id for one in blind.pairs() if one.model == "twin@2"] == shown
