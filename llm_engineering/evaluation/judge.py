@@ -1,7 +1,8 @@
 """A chat model as judge: accuracy and style by a rubric with the author's examples in view, and which text is the author's.
 
-Every request is asked at temperature 0 and kept in a journal, so that judging the same output again costs nothing. Which of two
-texts is the author's is asked in both orders: a judge that changes its mind with the order has not decided.
+Every request is asked at temperature 0 and kept in a journal, replies of no use too, so that judging the same output again
+costs nothing. Which of two texts is the author's is asked in both orders: a judge that changes its mind with the order has not
+decided.
 """
 
 import asyncio
@@ -215,20 +216,25 @@ class _Asked:
         kept = (await asyncio.to_thread(self._journal.journal, [key])).get(key)
         if kept is not None:
             try:
-                return shape.model_validate_json(kept.reply)
+                return None if kept.error else shape.model_validate_json(kept.reply)
             except ValidationError:
                 return None
+        found, said, error = None, "", ""
         try:
             found, reply = await self._model.structured(prompt, shape=shape, sampling=self._sampling)
-        except ModelReplyInvalid:
-            return None
+            said, tokens = found.model_dump_json(), (reply.prompt_tokens, reply.completion_tokens)
+        except ModelReplyInvalid as invalid:
+            said, error, tokens = invalid.said, invalid.message, invalid.tokens
+            if not said and not any(tokens):  # no model has spoken, and nothing was paid for: ask again next time
+                return None
         entry = JournalEntry(
             key=key,
             purpose=PURPOSE,
-            model=reply.model,
-            reply=found.model_dump_json(),
-            prompt_tokens=reply.prompt_tokens,
-            completion_tokens=reply.completion_tokens,
+            model=self._model.name if found is None else reply.model,
+            reply=said,
+            error=error,
+            prompt_tokens=tokens[0],
+            completion_tokens=tokens[1],
             document_ids=tuple(dict.fromkeys((one.document_id, *self._shown))),
         )
         await asyncio.to_thread(self._journal.save_journal, [entry])

@@ -42,9 +42,9 @@ class Shelf:
 class Judge(ScriptedModel):
     """Grades 3 and 2; finds the author's text, or always says ``stubborn``."""
 
-    def __init__(self, *, stubborn: str = "", useless: str = "") -> None:
+    def __init__(self, *, stubborn: str = "", useless: str = "", said: str = "") -> None:
         super().__init__()
-        self.stubborn, self.useless = stubborn, useless
+        self.stubborn, self.useless, self.said = stubborn, useless, said
 
     async def structured(
         self, prompt: Prompt, *, shape: type[BaseModel], sampling: Sampling
@@ -52,7 +52,7 @@ class Judge(ScriptedModel):
         self.prompts.append(prompt)
         self.samplings.append(sampling)
         if self.useless and self.useless in prompt.question:
-            raise ModelReplyInvalid("no JSON")
+            raise ModelReplyInvalid("no JSON", tokens=(10, 5) if self.said else (0, 0), said=self.said)
         text = prompt.messages[-1].content
         truth = "first" if text.index("author's ") < text.index("twin's ") else "second"
         found = Grades(reason="so", accuracy=3, style=2) if shape is Grades else Choice(better=self.stubborn or truth)  # type: ignore[arg-type]
@@ -117,6 +117,22 @@ def test_a_useless_reply_costs_its_answer_alone() -> None:
     assert part.counts["without usable grades"] == 1
     assert part.counts["without usable choices"] == 1
     assert mean(part, "accuracy, 1 to 3") == 3
+
+
+def test_a_useless_reply_is_paid_for_once() -> None:
+    shelf, again = Shelf(), Judge()
+    first = run(Judge(useless="task 2", said='{"accuracy": 3, "style": 3}'), shelf=shelf)
+    assert run(again, shelf=shelf) == first
+    assert again.prompts == []
+    kept = [entry for entry in shelf.entries.values() if entry.error]
+    assert [(entry.prompt_tokens, entry.completion_tokens) for entry in kept] == [(10, 5)] * 3
+
+
+def test_where_no_model_has_spoken_the_judge_is_asked_again() -> None:
+    shelf, again = Shelf(), Judge()
+    run(Judge(useless="task 2"), shelf=shelf)
+    assert run(again, shelf=shelf).counts["without usable grades"] == 0
+    assert len(again.prompts) == 3
 
 
 def test_no_more_than_the_limit_is_judged_and_the_same_ones_each_time() -> None:
