@@ -274,13 +274,15 @@ def training_folder(settings: "Settings") -> Path:
 
 
 @contextmanager
-def open_scorer(place: str) -> Iterator["Scorer"]:
-    """Log-probabilities under the model in a folder, or the base of that name; prompts are rendered as training renders them."""
+def open_scorer(place: str, *, revision: str | None = None) -> Iterator["Scorer"]:
+    """Log-probabilities under the model in a folder, or the base of that name at that revision; prompts are rendered as
+    training renders them.
+    """
     from llm_engineering.adapters.transformers_scores import LocalScores
     from llm_engineering.evaluation.twin import Scorer
     from llm_engineering.training.render import encoded, render
 
-    scores = LocalScores(place)
+    scores = LocalScores(place, revision=revision)
 
     def tokens(prompt: Prompt, answer: str) -> tuple[list[int], list[int]]:
         asked = [{"role": message.role, "content": message.content} for message in prompt.messages]

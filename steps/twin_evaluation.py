@@ -21,7 +21,7 @@ from llm_engineering.evaluation.twin import REFERENCE, evaluate_model
 from llm_engineering.settings import Settings, load_settings
 from llm_engineering.telemetry import tracing
 from llm_engineering.training.export import PARITY, read_parity
-from llm_engineering.training.provenance import Provenance, folder_digest, read_provenance
+from llm_engineering.training.provenance import Provenance, folder_digest, read_provenance, revision_in
 from llm_engineering.training.run import ADAPTER
 from steps.progress import bar
 
@@ -43,6 +43,8 @@ class Candidate(NamedTuple):
     name: str
     folder: Path
     base: str
+    revision: str | None
+    """Of a base that has a name."""
     earlier: dict[str, Path]
     """Folders of what else reads the held-out texts: earlier stages as far as they are there, and the current twin."""
     dataset: Path
@@ -123,6 +125,7 @@ def find_candidate(model: str, settings: Settings, *, name: str | None = None) -
             name=_next(registry, name) if name else f"{place.parent.name}-{place.name}",
             folder=place,
             base=record.base,
+            revision=revision_in(record.base_digest, record.base),
             earlier=earlier,
             dataset=Path(record.dataset),
             current=Measured.of_metrics(replaced.metrics) if replaced else None,
@@ -143,6 +146,7 @@ def find_candidate(model: str, settings: Settings, *, name: str | None = None) -
         name=version.reference,
         folder=folder,
         base=version.lineage.base,
+        revision=revision_in(version.lineage.base_digest, version.lineage.base),
         earlier=earlier,
         dataset=Path(version.lineage.dataset),
         current=Measured.of_metrics(replaced.metrics) if replaced else None,
@@ -180,9 +184,9 @@ def _parity(folder: Path) -> float | None:
 
 async def _judged(candidate: Candidate, held_out: HeldOut, settings: Settings, config: EvaluationConfig) -> Evaluated:
     manners = ChatConfig(concurrency=config.twin.concurrency, timeout=600)
-    stages = {BASE: candidate.base, **{name: str(folder) for name, folder in candidate.earlier.items()}}
-    scorers = {name: partial(bootstrap.open_scorer, place) for name, place in stages.items()}
-    scorers["twin"] = partial(bootstrap.open_scorer, str(candidate.folder))
+    scorers = {BASE: partial(bootstrap.open_scorer, candidate.base, revision=candidate.revision)}
+    for name, folder in {**candidate.earlier, "twin": candidate.folder}.items():
+        scorers[name] = partial(bootstrap.open_scorer, str(folder))
     blind = bootstrap.open_blind_pairs(settings)
     model = bootstrap.open_local_model(candidate.folder, manners, name=candidate.name)
     judging = bootstrap.open_chat_model(settings, ChatConfig()) if bootstrap.plans(settings) else None

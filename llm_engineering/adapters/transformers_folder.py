@@ -33,12 +33,19 @@ class LocalModel:
     model: str
     """Folder of the model, or of the base (or the base's name)."""
     adapter: Path | None = None
+    revision: str | None = None
+    """Of a base that has a name; the newest where none is told."""
 
     @property
     def tokenizer(self) -> str:
         """Where the tokenizer is: beside the adapter, if it was kept there."""
         beside = self.adapter is not None and (self.adapter / "tokenizer_config.json").is_file()
         return str(self.adapter) if beside else self.model
+
+    @property
+    def tokenizer_revision(self) -> str | None:
+        """Of a tokenizer that is the base's own."""
+        return self.revision if self.tokenizer == self.model else None
 
     @property
     def place(self) -> str:
@@ -53,7 +60,8 @@ def find_local_model(folder: Path) -> LocalModel:
             return LocalModel(str(place))
     for place in (folder / ADAPTER, folder):
         if (place / _ADAPTER_CONFIG).is_file():
-            return LocalModel(_base_of(place), place)
+            name, revision = _base_of(place)
+            return LocalModel(name, place, revision)
     what = "is no model" if folder.is_dir() else "does not exist"
     raise UsageError(
         f"The folder {folder} {what}: neither config.json nor {_ADAPTER_CONFIG} is there",
@@ -66,7 +74,9 @@ def load_tokenizer(found: LocalModel) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(found.tokenizer)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            found.tokenizer, revision=found.tokenizer_revision
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
             f"The tokenizer of {found.place} cannot be loaded: {first_line(error)}",
@@ -84,7 +94,7 @@ def window_of(found: LocalModel, tokenizer: "PreTrainedTokenizerBase") -> int:
     from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(found.model).get_text_config()
+        config = AutoConfig.from_pretrained(found.model, revision=found.revision).get_text_config()
     except (OSError, ValueError, KeyError) as error:
         raise UsageError(
             f"The configuration of {found.model} cannot be read: {first_line(error)}", hint="Save the model again."
@@ -107,7 +117,9 @@ def load_model(found: LocalModel, *, quantization: Quantization = "auto") -> "Pr
         raise MissingExtra("peft", extra="train")
     failures: tuple[type[Exception], ...] = (*loading_errors(), MemoryError)
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(found.model, **_placement(found, quantization))
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            found.model, revision=found.revision, **_placement(found, quantization)
+        )
         _mend_cpu_quantization(model)
         if found.adapter is not None:
             _check_adapter(found.adapter, model)
@@ -129,9 +141,11 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
-def _base_of(adapter: Path) -> str:
+def _base_of(adapter: Path) -> tuple[str, str | None]:
+    """Name or folder of the base, and the revision that the adapter was trained on, if it tells one."""
     try:
-        base = json.loads((adapter / _ADAPTER_CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]
+        config = json.loads((adapter / _ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        base, revision = config["base_model_name_or_path"], config.get("revision")
     except (OSError, ValueError, KeyError) as error:
         raise UsageError(f"{adapter / _ADAPTER_CONFIG} cannot be read", hint="Train the adapter again.") from error
     name = str(base)
@@ -140,7 +154,7 @@ def _base_of(adapter: Path) -> str:
             f"The adapter in {adapter} needs its base {name}, which is not there",
             hint="Bring the base back, or use a version that holds the merged model.",
         )
-    return name
+    return name, revision
 
 
 def _placement(found: LocalModel, quantization: Quantization) -> dict[str, Any]:

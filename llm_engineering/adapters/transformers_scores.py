@@ -25,8 +25,10 @@ class LocalScores:
     The weights are loaded by the first score and let go by :meth:`close`.
     """
 
-    def __init__(self, place: str) -> None:
-        self._found = find_local_model(Path(place)) if Path(place).is_dir() else LocalModel(place)
+    def __init__(self, place: str, *, revision: str | None = None) -> None:
+        """``revision`` is that of a base with a name."""
+        local = Path(place).is_dir()
+        self._found = find_local_model(Path(place)) if local else LocalModel(place, revision=revision)
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(self._found)
         self.window = window_of(self._found, self.tokenizer)
         """Tokens that the model reads at once."""

@@ -28,7 +28,7 @@ def load(
 
 
 def chosen_engine(recipe: Recipe, hardware: Hardware) -> Literal["transformers", "unsloth"]:
-    """What ``auto`` comes to; :class:`UsageError` where Unsloth is asked for and cannot run."""
+    """What ``auto`` comes to; :class:`UsageError` where Unsloth is asked for and cannot run, or not on that revision."""
     if recipe.engine == "transformers":
         return "transformers"
     if recipe.engine == "unsloth":
@@ -36,8 +36,14 @@ def chosen_engine(recipe: Recipe, hardware: Hardware) -> Literal["transformers",
             raise MissingExtra("unsloth", extra="gpu")
         if hardware.device != "cuda":
             raise UsageError("Unsloth needs a CUDA GPU", hint="Set `engine` to auto or transformers.")
+        if recipe.revision is not None:
+            raise UsageError(
+                "Unsloth cannot hold to a revision: it takes its own copies of models, and the newest base for an adapter",
+                hint="Set `engine` to auto or transformers, or leave `revision` out.",
+            )
         return "unsloth"
-    return "unsloth" if hardware.device == "cuda" and is_installed("unsloth") else "transformers"
+    able = hardware.device == "cuda" and is_installed("unsloth") and recipe.revision is None
+    return "unsloth" if able else "transformers"
 
 
 def _transformers(
@@ -65,7 +71,7 @@ def _transformers(
     mend_cpu_quantization(model)
     model.config.use_cache = False
     if adapter is None:
-        return get_peft_model(model, LoraConfig(**_lora(recipe))), tokenizer
+        return get_peft_model(model, LoraConfig(**_lora(recipe)), revision=recipe.revision), tokenizer
     check_adapter(adapter, model)
     return PeftModel.from_pretrained(model, adapter, is_trainable=True), tokenizer
 

@@ -90,6 +90,12 @@ def model_digest(name: str, revision: str | None) -> str:
     return folder_digest(folder) if folder.is_dir() else f"{name}@{revision or 'main'}"
 
 
+def revision_in(digest: str, name: str) -> str | None:
+    """The revision that a digest of :func:`model_digest` tells of the model of that name; ``None`` for a folder's."""
+    model, at, revision = digest.rpartition("@")
+    return revision if at and model == name else None
+
+
 def write_recipe(recipe: Recipe, folder: Path) -> None:
     """The resolved recipe: every value, inherited ones too."""
     text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)

@@ -115,7 +115,7 @@ class Recipe(Configuration):
     revision: str | None = None
     """Commit or tag of a model with a name."""
     engine: Engine = "auto"
-    """``auto``: Unsloth where it is installed and a CUDA GPU is there, transformers elsewhere."""
+    """``auto``: Unsloth where it is installed, a CUDA GPU is there and no ``revision`` is asked for; transformers elsewhere."""
     context: int = Field(default=2048, ge=16)
     """Tokens of one row; longer samples are left out and counted."""
     quantization: Literal["nf4", "none"] = "nf4"

@@ -19,7 +19,7 @@ from llm_engineering.evaluation.preference import NAME as PREFERENCE
 from llm_engineering.settings import load_settings
 from llm_engineering.training.hardware import detect
 from llm_engineering.training.provenance import RECORD, Provenance, folder_digest
-from steps.twin_evaluation import Judgement, judge_twin
+from steps.twin_evaluation import Judgement, find_candidate, judge_twin
 from tests.doubles.tiny_chat import make_tiny_model
 from tests.unit.evaluation.trained import pair, sample, write_dataset
 from tests.unit.evaluation.writers import writer
@@ -128,6 +128,17 @@ def test_a_version_whose_sft_run_is_gone_is_judged_without_it_and_the_report_say
     found = judge_twin(CONFIG, "twin@1").found
     assert found.facts["stages"] == "base, twin"
     assert "is gone" in found.facts["sft"]
+
+
+@pytest.mark.parametrize(
+    ("digest", "revision"), [("org/base@5f0b02c", "5f0b02c"), ("org/base@main", "main"), ("a1b2c3", None)]
+)
+def test_the_base_is_judged_at_the_revision_that_was_trained_on(
+    run: Path, tmp_path: Path, digest: str, revision: str | None
+) -> None:
+    record = json.loads((run / RECORD).read_text())["provenance"] | {"base": "org/base", "base_digest": digest}
+    (tmp_path / RECORD).write_text(json.dumps({"provenance": record}), encoding="utf-8")
+    assert find_candidate(str(tmp_path), load_settings(twin_home=tmp_path / "home")).revision == revision
 
 
 def test_what_people_chose_before_a_version_was_registered_counts_when_it_is_judged_again(

@@ -78,3 +78,16 @@ def test_more_than_the_window_is_refused_with_the_number_to_change(folder: Path)
 def test_a_folder_without_a_model_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is no model"):
         LocalScores(str(tmp_path))
+
+
+def test_a_base_with_a_name_is_read_at_its_revision(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    def from_pretrained(name: str, *, revision: str | None = None) -> None:
+        asked.append((name, revision))
+        raise OSError("there is no network")
+
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", from_pretrained)
+    with pytest.raises(UsageError, match="cannot be loaded"), bootstrap.open_scorer("org/base", revision="5f0b02c"):
+        pass
+    assert asked == [("org/base", "5f0b02c")]

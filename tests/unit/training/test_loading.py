@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from llm_engineering.adapters.transformers_folder import LocalModel, find_local_model
 from llm_engineering.domain.errors import MissingExtra, UsageError
 from llm_engineering.training.hardware import Hardware, check_fit, detect
 from llm_engineering.training.loading import chosen_engine, load, mend_cpu_quantization
@@ -82,6 +83,20 @@ def test_auto_takes_unsloth_only_where_it_can_run():
     assert chosen_engine(small_recipe(), CPU) == "transformers"
     with pytest.raises(MissingExtra, match=r"llm-engineering\[gpu\]"):
         chosen_engine(small_recipe(engine="unsloth"), GPU)
+
+
+def test_a_base_at_a_revision_is_not_for_unsloth_which_would_take_another_one(monkeypatch):
+    monkeypatch.setattr("llm_engineering.training.loading.is_installed", lambda name: True)
+    assert chosen_engine(small_recipe(), GPU) == "unsloth"
+    assert chosen_engine(small_recipe(revision="abc"), GPU) == "transformers"
+    with pytest.raises(UsageError, match="cannot hold to a revision"):
+        chosen_engine(small_recipe(engine="unsloth", revision="abc"), GPU)
+
+
+def test_an_adapter_tells_the_revision_of_its_base_to_who_loads_it(base, tmp_path: Path):
+    model, _ = load(base, small_recipe(quantization="none", revision="abc"), detect())
+    model.save_pretrained(tmp_path)
+    assert find_local_model(tmp_path) == LocalModel(base, tmp_path, "abc")
 
 
 def eight_billion(folder: Path) -> str:
