@@ -1,11 +1,15 @@
 """Addresses and secrets, read from the environment and ``.env`` by a call, never at import."""
 
+import os
 from pathlib import Path
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from llm_engineering.domain.errors import UsageError
+
+ENV_FILE = "TWIN_ENV_FILE"
+"""Variable that names another file than ``.env``; empty: none."""
 
 
 class Settings(BaseSettings):
@@ -15,7 +19,7 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        frozen=True, defer_build=True, extra="ignore", env_file=".env", env_ignore_empty=True, populate_by_name=True
+        frozen=True, defer_build=True, extra="ignore", env_ignore_empty=True, populate_by_name=True
     )
 
     twin_home: Path = Path(".twin")
@@ -66,12 +70,24 @@ class Settings(BaseSettings):
 
 
 def load_settings(**overrides: object) -> Settings:
-    """Read the settings; a bad value is a :class:`UsageError` that names the variable and never shows a secret."""
+    """Read the settings from the environment and from ``.env`` (or what ``TWIN_ENV_FILE`` names).
+
+    A bad value is a :class:`UsageError` that names the variable and never shows a secret.
+    """
     try:
-        return Settings(**overrides)  # type: ignore[arg-type]  # pydantic-settings takes any field by keyword
+        return Settings(_env_file=os.environ.get(ENV_FILE, ".env") or None, **overrides)  # type: ignore[arg-type]  # pydantic-settings takes any field by keyword
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
             for item in error.errors(include_input=False, include_url=False)
         )
         raise UsageError(f"Bad settings: {problems}", hint="Correct the environment variable or .env.") from None
+
+
+def variables() -> frozenset[str]:
+    """Names, in upper case, of the environment variables that settings are read from."""
+    names = set(Settings.model_fields)
+    for field in Settings.model_fields.values():
+        if isinstance(field.validation_alias, AliasChoices):
+            names |= {choice for choice in field.validation_alias.choices if isinstance(choice, str)}
+    return frozenset(name.upper() for name in names)

@@ -1,4 +1,7 @@
-"""What every test may use: the folder of real test data, or a skip that says why it is absent."""
+"""What every test may use: the folder of real test data, or a skip that says why it is absent.
+
+Nothing here or in a child process knows the stores and secrets of the person who runs the tests.
+"""
 
 import os
 from pathlib import Path
@@ -6,6 +9,13 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from llm_engineering.settings import ENV_FILE, variables
+
+OWN = variables()
+for name in list(os.environ):
+    if name.upper() in OWN or name.upper().startswith(("OPENAI_", "OTEL_", "ZENML_")):
+        del os.environ[name]
+os.environ[ENV_FILE] = ""  # children find no .env either
 os.environ.setdefault("ZENML_ANALYTICS_OPT_IN", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-FOREIGN = ("ZENML", "TWIN", "COV", "WAREHOUSE", "INDEX", "CRAWL")
+FOREIGN = ("ZENML", "TWIN_HOME", "COV", "WAREHOUSE", "INDEX", "CRAWL")
 """Beginnings of variables that would name another home."""
 PROGRESS = re.compile(r"(crawl|sync): [\d,]+( of [\d,]+)?")
 

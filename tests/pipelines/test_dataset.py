@@ -44,7 +44,7 @@ def home(tmp_path_factory):
 
 
 def types(home, *arguments):
-    skipped = ("ZENML", "TWIN", "COV", "LLM", "OPENAI", "HF_TOKEN")
+    skipped = ("ZENML", "TWIN_HOME", "COV", "LLM", "OPENAI", "HF_TOKEN")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(skipped)}
     command = [sys.executable, "-m", *map(str, arguments)]
     environment = {**kept, "TWIN_HOME": str(home)}
@@ -66,10 +66,6 @@ def rows_of(report):
     ]
 
 
-def test_the_configuration_that_comes_with_the_product_names_every_default():
-    assert load_config(ROOT / "configs" / "dataset.yaml", DatasetConfig).passages.max_words == 400
-
-
 def test_the_sample_corpus_becomes_training_data_without_a_model_and_forgets(home):
     first = builds(home)
     assert first["written"] and sum(first["samples"].values()) > 50
@@ -87,9 +83,21 @@ def test_the_sample_corpus_becomes_training_data_without_a_model_and_forgets(hom
     told = types(home, "tools.warehouse", "forget", url).stdout
     assert f"twin {first['version']}" in told and "run-dataset-pipeline" in told
     second = builds(home)
-    assert second["dropped"] == [first["version"]] and not Path(first["folder"]).exists()
+    assert second["dropped"] == [f"twin {first['version']}"] and not Path(first["folder"]).exists()
     assert url not in {row["url"] for row in rows_of(second)}
     assert {row["id"] for row in rows_of(second)} >= {row["id"] for row in rows if row["url"] != url}
+
+
+def test_a_build_removes_a_forgotten_document_from_datasets_of_every_name_and_their_artifacts(home):
+    config = home / "copy.yaml"
+    config.write_text("name: copy\n")
+    copy = builds(home, "--config", config)
+    kept = list(home.rglob("dataset_copy/**/*.*"))
+    assert Path(copy["folder"]).exists() and kept
+    told = types(home, "tools.warehouse", "forget", rows_of(copy)[0]["url"]).stdout
+    assert f"copy {copy['version']}" in told
+    assert f"copy {copy['version']}" in builds(home)["dropped"]
+    assert not Path(copy["folder"]).exists() and not any(file.exists() for file in kept)
 
 
 def test_a_dry_run_writes_nothing(home):

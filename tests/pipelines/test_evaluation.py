@@ -71,7 +71,7 @@ def home(tmp_path_factory):
 
 
 def types(home, *arguments, status=0):
-    private = ("ZENML", "TWIN", "COV", "LLM", "OPENAI", "WAREHOUSE", "INDEX", "RERANKER", "EMBEDDING")
+    private = ("ZENML", "TWIN_HOME", "COV", "LLM", "OPENAI", "WAREHOUSE", "INDEX", "RERANKER", "EMBEDDING")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(private)}
     command = [sys.executable, "-m", "tools.run", "evaluation", *map(str, arguments)]
     done = subprocess.run(

@@ -28,7 +28,7 @@ class Person:
 
     def types(self, *arguments: str, status: int = 0) -> str:
         environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("ZENML", "TWIN", "COV"))},
+            **{name: value for name, value in os.environ.items() if not name.startswith(("ZENML", "TWIN_HOME", "COV"))},
             "TWIN_HOME": str(self.home),
             "CRAWL_ALLOW_PRIVATE": "127.0.0.1",
         }

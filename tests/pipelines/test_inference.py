@@ -17,7 +17,7 @@ from llm_engineering.domain.errors import ModelUnavailable, UsageError
 from llm_engineering.features.sync import sync
 from llm_engineering.rag.batch import answer_all, read_questions, state_of
 from llm_engineering.settings import load_settings
-from tests.doubles.models import FailingModel, ScriptedModel
+from tests.doubles.models import FailingModel, NarrowModel, ScriptedModel
 from tests.unit.rag.library import Library, three_articles
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -124,6 +124,13 @@ def test_an_answer_is_on_disk_before_the_next_question_is_asked(run):
     assert seen == [0, 1, 2]
 
 
+def test_a_question_that_is_too_long_for_the_model_is_reported_and_the_file_goes_on(run):
+    endless = Question(query="what is a log? " + "a log " * 120)
+    report = run(endless, LOG, model=NarrowModel(250, "Kafka keeps a log of every event [1]."))
+    assert (report.answered, [one.query for one in report.failed]) == (1, [endless.query])
+    assert [line["query"] for line in lines(run.out)] == [LOG.query]
+
+
 def test_a_question_that_cannot_be_answered_costs_no_other_its_answer(run):
     report = run(Question(query="why?", author="Nobody Here"), LOG)
     assert [(one.query, "Nobody Here" in one.reason) for one in report.failed] == [("why?", True)]
@@ -214,7 +221,7 @@ def types(home, *arguments, status=0):
         **{
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("ZENML", "TWIN", "COV", "LLM", "OPENAI"))
+            if not name.startswith(("ZENML", "TWIN_HOME", "COV", "LLM", "OPENAI"))
         },
         "TWIN_HOME": str(home),
     }

@@ -42,7 +42,7 @@ print(json.dumps(told))
 
 def test_versions_facts_and_stages_are_mirrored_and_doing_it_twice_changes_nothing(tmp_path: Path) -> None:
     environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("ZENML", "TWIN", "COV"))},
+        **{name: value for name, value in os.environ.items() if not name.startswith(("ZENML", "TWIN_HOME", "COV"))},
         "ZENML_CONFIG_PATH": str(tmp_path / "zenml"),
         "ZENML_ANALYTICS_OPT_IN": "false",
         "ZENML_LOGGING_VERBOSITY": "ERROR",

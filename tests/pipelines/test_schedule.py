@@ -201,5 +201,5 @@ def test_a_scheduler_catches_up_for_real_and_ends_on_sigterm_with_its_run(tmp_pa
 
 def own_environment(**values: str) -> dict[str, str]:
     """This process's environment without what names another home."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ZENML", "TWIN", "COV"))}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ZENML", "TWIN_HOME", "COV"))}
     return kept | values

@@ -84,7 +84,9 @@ def trained(home: Path) -> dict[str, dict]:
         path.write_text(yaml.safe_dump(content), encoding="utf-8")
         options += [{"recipe": "--config"}.get(name, f"--{name}"), str(path)]
     kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("ZENML", "TWIN", "LLM", "OPENAI"))
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("ZENML", "TWIN_HOME", "LLM", "OPENAI"))
     }
     done = subprocess.run(
         [sys.executable, "-m", "tools.run", "training", *options, "--name", "ada", "--json"],
@@ -97,7 +99,7 @@ def trained(home: Path) -> dict[str, dict]:
 def test_one_command_trains_judges_keeps_and_promotes(home: Path, reports: dict[str, dict]):
     assert reports["train_sft"]["stage"] == "sft" and reports["train_sft"]["steps"] > 0
     kept = reports["keep_twin"]
-    assert (kept["model"], kept["stage"]) == ("ada@1", "current"), kept["gate"]
+    assert (kept["model"], kept["stage"]) == ("ada@1", "current"), "\n".join(kept["gate"])
     assert {"bits", "base_bits", "parity"} <= set(kept["measures"])
     assert (Path(kept["report"]) / "report.md").is_file()
 

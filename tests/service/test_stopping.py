@@ -27,7 +27,7 @@ async def started(home, *options, **environment):
     """The process and where it listens."""
     numbers = home / "inference.yaml"
     numbers.write_text(RULES, encoding="utf-8")
-    known = {"TWIN_HOME": str(home), "PATH": "", "PYTHONPATH": ".", **environment}
+    known = {"TWIN_HOME": str(home), "PATH": "", "PYTHONPATH": ".", "TWIN_ENV_FILE": "", **environment}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", SERVE, "--port", "0", "--config", str(numbers), *options,
         env=known, stderr=asyncio.subprocess.PIPE,

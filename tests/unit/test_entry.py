@@ -10,6 +10,7 @@ import pytest
 import typer
 
 from llm_engineering.domain.errors import StoreLocked, UsageError
+from llm_engineering.settings import ENV_FILE
 from tools.entry import main
 from tools.run import discard_unborn
 from tools.search import chosen_numbers
@@ -21,7 +22,14 @@ def run(*arguments: str, home: Path, **environment: str) -> subprocess.Completed
     return subprocess.run(
         [sys.executable, "-m", *arguments],
         cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin", "TWIN_HOME": str(home), "HF_HUB_OFFLINE": "1", "HOME": str(home), **environment},
+        env={
+            "PATH": "/usr/bin:/bin",
+            "TWIN_HOME": str(home),
+            "HF_HUB_OFFLINE": "1",
+            "HOME": str(home),
+            ENV_FILE: "",
+            **environment,
+        },
         capture_output=True,
         text=True,
         check=False,

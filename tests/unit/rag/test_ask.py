@@ -49,7 +49,13 @@ def ask(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "tools.ask", *arguments],
         cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin", "TWIN_HOME": str(home), "HF_HUB_OFFLINE": "1", "HOME": str(home)},
+        env={
+            "PATH": "/usr/bin:/bin",
+            "TWIN_HOME": str(home),
+            "HF_HUB_OFFLINE": "1",
+            "HOME": str(home),
+            "TWIN_ENV_FILE": "",
+        },
         capture_output=True,
         text=True,
         check=False,
