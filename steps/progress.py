@@ -29,7 +29,7 @@ class Bar:
             self._progress.update(self._task, completed=done, total=total or None, count=count, label=label)
         elif done and time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + SECONDS_BETWEEN_LINES
-            sys.stderr.write(f"{self._title}: {count}\n")
+            sys.stderr.write(f"{self._title}: {count}{f' ({label})' if label else ''}\n")
 
     def advance(self, label: str = "") -> None:
         """One more unit is finished; how many there will be is not known."""
