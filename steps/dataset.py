@@ -11,6 +11,7 @@ from pydantic import Field
 from zenml import log_metadata, save_artifact, step
 from zenml.client import Client
 from zenml.io import fileio
+from zenml.models import ArtifactVersionResponse
 
 from llm_engineering import bootstrap
 from llm_engineering.dataset import store
@@ -24,7 +25,7 @@ from llm_engineering.domain.dataset_config import DatasetConfig
 from llm_engineering.domain.entities import Frozen, TombstoneReason
 from llm_engineering.domain.errors import UsageError
 from llm_engineering.domain.ports import Warehouse
-from llm_engineering.domain.samples import AuthorPassage, Refusal, Sample, Split
+from llm_engineering.domain.samples import AuthorPassage, Refusal, Sample
 from llm_engineering.settings import Settings, load_settings
 from steps.preferences import estimated_pairs, pair_maker
 from steps.progress import Bar, bar
@@ -60,7 +61,7 @@ class DatasetReport(Frozen):
     examples: tuple[str, ...] = ()
     """Some instructions, of a dry run."""
     dropped: tuple[str, ...] = ()
-    """Older versions that held a withdrawn document."""
+    """Versions, of this or another dataset, that held a withdrawn document: ``NAME VERSION``."""
     pushed: str = ""
     seconds: float = 0.0
 
@@ -92,6 +93,7 @@ def store_dataset(config: DatasetConfig, dry_run: bool = False) -> Annotated[Dat
     card = None if dry_run else store.current(_root(settings), config.name)
     if card is None:
         return DatasetArtifact()
+    _erase_dropped(_root(settings))
     name = f"{DATASET}_{config.name}"
     with bootstrap.open_warehouse(settings) as warehouse:
         withdrawn = warehouse.status().tombstones.get("withdrawn", 0)
@@ -105,9 +107,23 @@ def store_dataset(config: DatasetConfig, dry_run: bool = False) -> Annotated[Dat
     )
     leaky = [old for old in versions if old.run_metadata.get("withdrawn") != withdrawn]
     for old in leaky or versions[KEPT_VERSIONS - 1 :]:
-        if fileio.exists(old.uri):  # the files go; the record that there was such a version belongs to its run
-            Client().delete_artifact_version(old.id, delete_metadata=False, delete_from_artifact_store=True)
+        _erase(old)
     return DatasetArtifact(artifact=f"{name}:{saved.version}", written=True)
+
+
+def _erase_dropped(root: Path) -> None:
+    """Remove the artifacts of versions, of any dataset, whose folder was dropped."""
+    for home in root.iterdir():
+        for kept in Client().list_artifact_versions(artifact=f"{DATASET}_{home.name}", size=100).items:
+            version = kept.run_metadata.get("dataset")
+            if version is not None and not (home / str(version)).exists():
+                _erase(kept)
+
+
+def _erase(artifact: ArtifactVersionResponse) -> None:
+    """Remove an artifact's files; the record that there was such a version belongs to its run."""
+    if fileio.exists(artifact.uri):
+        Client().delete_artifact_version(artifact.id, delete_metadata=False, delete_from_artifact_store=True)
 
 
 def built(
@@ -120,10 +136,8 @@ def built(
 ) -> DatasetReport:
     """Build and write the dataset. ``sides_of``: name of another one whose documents' sides it keeps."""
     root = _root(settings)
-    before = store.current(root, sides_of or config.name)
-    same_split = before is not None and before.configuration.get("split") == config.split.model_dump(mode="json")
-    previous: dict[str, Split] = before.sides if before is not None and same_split else {}
-    dropped = store.drop(root, config.name, _withdrawn(warehouse))  # first: they go even if nothing is left to build
+    previous = store.sides(root, sides_of or config.name, config.split)
+    dropped = store.drop(root, _withdrawn(warehouse))  # first: they go even if nothing is left to build
     spent: dict[str, float] = {}
     spent_on_pairs: dict[str, float] = {}
     with ExitStack() as open_until_done:

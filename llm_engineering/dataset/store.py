@@ -15,6 +15,8 @@ from pydantic import ValidationError
 
 from llm_engineering.dataset.card import Card, Pairs, Samples, readme
 from llm_engineering.dataset.export import PAIR_FORMS, SAMPLE_FORMS, json_lines, to_dpo, to_messages
+from llm_engineering.dataset.sides import SIDES, KeptSides, forget_sides, keep_sides, read_sides
+from llm_engineering.domain.dataset_config import SplitConfig
 from llm_engineering.domain.errors import DatasetError, StoreUnavailable
 from llm_engineering.domain.samples import Pair, Provenance, Sample, Split
 
@@ -97,6 +99,7 @@ def write(dataset: Dataset, root: Path) -> bool:
             _fill(dataset, part)
             shutil.rmtree(folder, ignore_errors=True)
             part.replace(folder)
+        keep_sides(home, dataset.card)
         pointer = home / f".{CURRENT}.part"
         pointer.write_text(f"{dataset.card.version}\n", encoding="utf-8")
         pointer.replace(home / CURRENT)
@@ -118,6 +121,14 @@ def current(root: Path, name: str) -> Card | None:
     if not pointer.exists():
         return None
     return read_card(root / name / pointer.read_text(encoding="utf-8").strip())
+
+
+def sides(root: Path, name: str, split: SplitConfig) -> dict[str, Split]:
+    """The side of every document that a build under that name, with these shares, has put on one; also if it is dropped."""
+    kept = read_sides(root / name)
+    if kept is None and (card := current(root, name)) is not None:
+        kept = KeptSides.of(card)
+    return kept.sides if kept is not None and kept.split == split.model_dump(mode="json") else {}
 
 
 def read_card(folder: Path) -> Card:
@@ -151,17 +162,21 @@ def holding(root: Path, document_ids: Collection[str]) -> list[tuple[Path, Card]
     ]
 
 
-def drop(root: Path, name: str, document_ids: Collection[str]) -> list[str]:
-    """Remove the versions of a dataset that hold text of these documents; returns what was removed."""
+def drop(root: Path, document_ids: Collection[str]) -> list[str]:
+    """Remove every version of every dataset that holds text of these documents; returns what was removed, ``NAME VERSION``.
+
+    The sides of all other documents are kept: what is built next must not move one.
+    """
     dropped = []
-    pointer = root / name / CURRENT
     for folder, card in holding(root, document_ids):
-        if card.name != name:
-            continue
+        pointer = folder.parent / CURRENT
         if pointer.exists() and pointer.read_text(encoding="utf-8").strip() == card.version:
+            keep_sides(folder.parent, card)
             pointer.unlink()
         shutil.rmtree(folder)
-        dropped.append(card.version)
+        dropped.append(f"{card.name} {card.version}")
+    for file in root.glob(f"*/{SIDES}"):
+        forget_sides(file.parent, document_ids)
     return dropped
 
 

@@ -82,7 +82,7 @@ def test_a_withdrawn_document_is_in_no_later_build_and_its_old_versions_go(folde
     assert [card.version for _, card in store.holding(root, [gone])] == [one.dataset.card.version]
     with closing(warehouse_at(folder)) as warehouse:
         warehouse.bury([gone], reason=TombstoneReason.WITHDRAWN)
-    assert store.drop(root, "twin", [gone]) == [one.dataset.card.version]
+    assert store.drop(root, [gone]) == [f"twin {one.dataset.card.version}"]
     assert store.current(root, "twin") is None
     two = built(folder, previous=one.dataset.card.sides)
     store.write(two.dataset, root)
@@ -123,6 +123,37 @@ def test_documents_come_in_the_order_in_which_they_arrived(tmp_path):
     with closing(warehouse_at(tmp_path)) as warehouse:
         found = [state.document.url.rsplit("/", 1)[1] for state in in_order_of_arrival(warehouse).values()]
     assert found == names
+
+
+def test_datasets_of_every_name_lose_the_versions_that_hold_a_withdrawn_document(folder, tmp_path):
+    root = tmp_path / "datasets"
+    made = {name: built(folder, HALVES.model_copy(update={"name": name})) for name in ("twin", "twin-pairs")}
+    for each in made.values():
+        store.write(each.dataset, root)
+    gone = next(line.id for line in made["twin"].dataset.card.documents if line.spans)
+    assert store.drop(root, [gone]) == [f"{name} {each.dataset.card.version}" for name, each in made.items()]
+    assert list(store.versions(root)) == []
+
+
+def test_sides_outlive_a_dropped_version_until_the_next_build_succeeds(folder, tmp_path):
+    root = tmp_path / "datasets"
+    card = built(folder, HALVES).dataset.card
+    moved = {identity: Split.TEST if side is Split.TRAIN else Split.TRAIN for identity, side in card.sides.items()}
+    store.write(built(folder, HALVES, previous=moved).dataset, root)  # no hash says so: the record alone can
+    (root / "twin" / "sides.json").unlink()  # as a version of before this file was kept
+    gone = next(line.id for line in card.documents if line.spans)
+    store.drop(root, [gone])
+    kept = store.sides(root, "twin", HALVES.split)
+    assert store.current(root, "twin") is None
+    assert kept == {identity: side for identity, side in moved.items() if identity != gone}
+    assert store.sides(root, "twin", SplitConfig(salt="2")) == {}
+
+
+def test_sides_that_cannot_be_read_stop_a_build(tmp_path):
+    (tmp_path / "twin").mkdir()
+    (tmp_path / "twin" / "sides.json").write_text("[")
+    with pytest.raises(DatasetError, match=r"sides\.json"):
+        store.sides(tmp_path, "twin", HALVES.split)
 
 
 def test_reviewed_samples_keep_their_verdict_through_a_rebuild(folder):
