@@ -14,6 +14,7 @@ from llm_engineering.crawl.transfer import export_lines, import_from
 from llm_engineering.dataset.store import holding
 from llm_engineering.domain.entities import TombstoneReason
 from llm_engineering.domain.errors import UnknownDocument, UsageError
+from llm_engineering.training.lineage import runs_that_saw
 from tools.entry import main, settings_with_logging
 
 app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False, no_args_is_help=True)
@@ -90,23 +91,36 @@ def forget(document: Annotated[str, typer.Argument(help="document id, URL or pat
             [item.id for item in found], reason=TombstoneReason.WITHDRAWN, detail="forgotten by request"
         )
     bootstrap.open_blind_pairs(settings).forget([item.id for item in found])
-    held = [
-        f"{card.name} {card.version}"
-        for _, card in holding(bootstrap.datasets_folder(settings), [item.id for item in found])
-    ]
-    saw = bootstrap.open_registry(settings).saw([item.id for item in found])
+    ids = [item.id for item in found]
+    held = [f"{card.name} {card.version}" for _, card in holding(bootstrap.datasets_folder(settings), ids)]
+    saw = bootstrap.open_registry(settings).saw(ids)
+    runs, unknown = runs_that_saw(bootstrap.training_folder(settings), ids)
+    places = [settings.twin_home / "evaluation" / model.reference for model in saw]
+    reports = [place for place in places if place.exists()]
     if json:
-        forgotten = [item.document_id for item in buried]
-        sys.stdout.write(
-            jsonlib.dumps({"forgotten": forgotten, "datasets": held, "models": [m.reference for m in saw]}) + "\n"
-        )
+        told = {
+            "forgotten": [item.document_id for item in buried],
+            "datasets": held,
+            "models": [model.reference for model in saw],
+            "runs": [str(run) for run in runs],
+            "runs_unknown": [str(run) for run in unknown],
+            "reports": [str(report) for report in reports],
+        }
+        sys.stdout.write(jsonlib.dumps(told) + "\n")
         return
     for item in found:
         sys.stdout.write(f"forgotten  {item.url}\n")
     sys.stdout.write("The text is erased here. It leaves index and cleaned documents with: poe run-sync-pipeline\n")
     if held:
         sys.stdout.write(
-            f"It is still in the datasets {', '.join(held)}. They lose it with: poe run-dataset-pipeline\n"
+            f"It is still in the datasets {', '.join(held)}. All of them are removed by: poe run-dataset-pipeline\n"
+        )
+    for run in runs:
+        sys.stdout.write(f"It is still in the weights of the training run {run}. Remove that folder.\n")
+    for run in unknown:
+        sys.stdout.write(
+            f"The dataset of the training run {run} is gone or has changed: the text may be in its weights. Remove that "
+            "folder if you cannot rule it out.\n"
         )
     for model in saw:
         sys.stdout.write(f"It is still in the weights of {model.reference} ({model.stage}).\n")
@@ -115,6 +129,8 @@ def forget(document: Annotated[str, typer.Argument(help="document id, URL or pat
             "Weights cannot lose a text. Erase each with: poe models retire NAME@VERSION --erase. Then build the dataset anew "
             "and train again.\n"
         )
+    for report in reports:
+        sys.stdout.write(f"What such a model wrote may be quoted in {report}. Remove that folder.\n")
 
 
 def _as_uri(path: str) -> str:

@@ -1,12 +1,13 @@
-"""From a finished run back to the documents whose words it was trained on."""
+"""From a run back to the documents whose words it was trained on, and from documents to the runs."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 from llm_engineering.domain.errors import UsageError
 from llm_engineering.domain.registry import Lineage
 from llm_engineering.domain.samples import Split
 from llm_engineering.training.data import dataset_version
-from llm_engineering.training.provenance import Provenance, folder_digest, read_provenance
+from llm_engineering.training.provenance import RECORD, Provenance, folder_digest, read_provenance
 from llm_engineering.training.run import ADAPTER
 
 SEEN = (Split.TRAIN, Split.VALIDATION)
@@ -39,6 +40,31 @@ def lineage_of(run: Path, *, start: Path | None = None) -> Lineage:
         trained=tuple(each.stage for each in runs),
         prompt_version=provenance.prompt_version,
     )
+
+
+def runs_that_saw(root: Path, document_ids: Collection[str]) -> tuple[list[Path], list[Path]]:
+    """The folders of runs under ``root`` that learnt from any of these documents, finished or not; and those that may have.
+
+    Nobody knows it of a run whose dataset is gone or has changed.
+    """
+    saw, unknown = [], []
+    for folder in sorted({record.parent.parent for record in root.glob(f"*/*/{RECORD}")}):
+        told = [_may_have_seen(record.parent, document_ids) for record in folder.glob(f"*/{RECORD}")]
+        if True in told:
+            saw.append(folder)
+        elif None in told:
+            unknown.append(folder)
+    return saw, unknown
+
+
+def _may_have_seen(run: Path, document_ids: Collection[str]) -> bool | None:
+    provenance = read_provenance(run)
+    if provenance is None:
+        return None
+    try:
+        return not _documents(provenance).isdisjoint(document_ids)
+    except UsageError:  # its dataset is gone or has changed: "unknown" is the answer
+        return None
 
 
 def finished_run(run: Path) -> Provenance:

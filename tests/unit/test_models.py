@@ -5,6 +5,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as arrow
+import pyarrow.parquet as parquet
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -13,6 +15,9 @@ from llm_engineering.domain.entities import Author, Draft, Kind
 from llm_engineering.domain.errors import StoreError, UsageError
 from llm_engineering.domain.registry import Lineage
 from llm_engineering.settings import Settings
+from llm_engineering.training.data import dataset_version
+from llm_engineering.training.hardware import Hardware
+from llm_engineering.training.provenance import Provenance
 from tools import models, warehouse
 
 Invoke = Callable[..., Result]
@@ -159,3 +164,35 @@ def test_forgetting_a_document_names_every_model_that_saw_it(kept: Settings, doc
     invoke("retire", "ann@1", "--erase")
     assert json.loads(invoke("forget", document, "--json", tool=warehouse).stdout)["models"] == ["ann@2"]
     assert "gone or withdrawn" in invoke("show", "ann@2").stdout
+
+
+def a_run(settings: Settings, name: str, dataset: Path) -> Path:
+    """A training run that says that it was made on this dataset."""
+    folder = settings.twin_home / "training" / name / "sft"
+    folder.mkdir(parents=True)
+    hardware = Hardware(device="cpu", name="cpu", count=1, free_bytes=1, bf16=False)
+    told = Provenance(
+        stage="sft", identity="i", base="b", base_digest="b", dataset=str(dataset), dataset_version=dataset_version(dataset),
+        seed=1, engine="transformers", precision="float32", hardware=hardware,
+    )  # fmt: skip
+    (folder / "run.json").write_text(json.dumps({"provenance": told.model_dump(mode="json")}))
+    return folder.parent
+
+
+def test_forgetting_a_document_names_the_training_runs_and_reports(
+    kept: Settings, document: str, invoke: Invoke, tmp_path: Path
+) -> None:
+    datasets = {name: tmp_path / name for name in ("held", "clean", "lost")}
+    for name, folder in datasets.items():
+        (folder / "instruct").mkdir(parents=True)
+        table = arrow.Table.from_pylist([{"document_id": "other" if name == "clean" else document}])
+        parquet.write_table(table, folder / "instruct" / "train.parquet")
+    held, _, lost = (a_run(kept, name, folder) for name, folder in datasets.items())
+    shutil.rmtree(datasets["lost"])
+    report = kept.twin_home / "evaluation" / "ann@1"
+    report.mkdir(parents=True)
+    told = json.loads(invoke("forget", document, "--json", tool=warehouse).stdout)
+    assert (told["runs"], told["runs_unknown"], told["reports"]) == ([str(held)], [str(lost)], [str(report)])
+    said = " ".join(invoke("forget", document, tool=warehouse).stdout.split())
+    assert f"training run {held}. Remove that folder" in said and str(report) in said
+    assert f"{lost} is gone or has changed" in said and "training/clean" not in said
