@@ -165,6 +165,7 @@ def training(
     if author:
         numbers = numbers.model_copy(update={"author": author})
     checked_name(name)
+    logging.getLogger("llm_engineering.training").setLevel(logging.INFO)  # what a run is made of, and how it goes
     run_pipeline(
         "training", recipe, json=json, dataset=numbers, evaluation=judging, keep_as=name, author=numbers.author or ""
     )
@@ -356,6 +357,13 @@ def _run(pipeline: Callable[..., Any], config: Configuration, options: dict[str,
         run = pipeline(config=config, **options)
     except RuntimeError as error:
         failure = last_failure()
+        if isinstance(
+            failure, OSError
+        ):  # of our own step: not about ZenML's state, as which it would be said otherwise
+            where = f" at {failure.filename}" if failure.filename else ""
+            raise TwinError(
+                f"The pipeline failed{where}: {failure.strerror or failure}", hint="Check space and permissions there."
+            ) from failure
         if failure is not None:
             raise failure from None
         raise TwinError(f"The pipeline failed: {error}", hint="Run it with LOG_LEVEL=debug.") from error

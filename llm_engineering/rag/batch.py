@@ -6,7 +6,8 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 
 from llm_engineering.domain.answers import Answer, Question
 from llm_engineering.domain.entities import Frozen
-from llm_engineering.domain.errors import ModelReplyInvalid, StoreUnavailable, UsageError
+from llm_engineering.domain.errors import ModelReplyInvalid, PromptTooLong, StoreUnavailable, UsageError
 from llm_engineering.rag.answer import answer
 from llm_engineering.rag.retrieve import checked_query
 from llm_engineering.rag.twin import Twin
@@ -100,17 +101,20 @@ async def answer_all(
     new: list[Line] = []
     queue = iter(waiting)
 
-    with out.open("a", encoding="utf-8", errors=ESCAPED) as journal:
+    with _writing(out):
+        opened = out.open("a", encoding="utf-8", errors=ESCAPED)
+    with opened as journal:
 
         async def work() -> None:
             for question in queue:
                 try:
                     given = await answer(question, twin, request_id=uuid.uuid4().hex)
-                except (UsageError, ModelReplyInvalid) as error:
+                except (UsageError, PromptTooLong, ModelReplyInvalid) as error:
                     failed.append(Unanswered(query=question.query, reason=str(error)))
                 else:
                     new.append(_line(question, given, state))
-                    _keep(journal, new[-1])
+                    with _writing(out):
+                        _keep(journal, new[-1])
                 progress(kept + len(new) + len(failed), len(questions))
 
         await _together([work() for _ in range(min(concurrency, len(waiting)))])
@@ -118,7 +122,8 @@ async def answer_all(
     known |= {_asked(line): line for line in new}
     in_order = [known[_key(question)] for question in questions if _key(question) in known]
     ours = {_key(question) for question in questions}
-    _replace(out, [*(line for line in earlier if _asked(line) not in ours), *in_order])
+    with _writing(out):
+        _replace(out, [*(line for line in earlier if _asked(line) not in ours), *in_order])
     return InferenceReport(
         out=str(out),
         state=state,
@@ -181,6 +186,17 @@ def _keep(journal: Any, line: Line) -> None:  # noqa: ANN401  # a text file
     os.fsync(journal.fileno())
 
 
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreUnavailable(
+            f"The answers {out} cannot be written: {error.strerror}",
+            hint="Check space and permissions there, or choose another --out; what was answered is kept.",
+        ) from error
+
+
 def _read_answers(out: Path) -> list[Line]:
     """Lines of an earlier run. What a killed run left half-written at the end is cut off."""
     try:
@@ -200,7 +216,8 @@ def _read_answers(out: Path) -> list[Line]:
     if torn and not lines and not torn.startswith(b'{"query"'):
         raise UsageError(f"{out} is no file of answers", hint="Choose another --out.")
     if torn:
-        os.truncate(out, len(whole + newline))
+        with _writing(out):
+            os.truncate(out, len(whole + newline))
     return lines
 
 

@@ -1,6 +1,7 @@
 """A file of questions answered in batch: every question once, true citations, and a run that goes on where it stopped."""
 
 import asyncio
+import errno
 import json
 import os
 import subprocess
@@ -13,7 +14,7 @@ from llm_engineering import bootstrap
 from llm_engineering.domain.answers import Question
 from llm_engineering.domain.config import EmbeddingConfig, FeatureConfig
 from llm_engineering.domain.entities import Author, Draft, Kind
-from llm_engineering.domain.errors import ModelUnavailable, UsageError
+from llm_engineering.domain.errors import ModelUnavailable, StoreUnavailable, UsageError
 from llm_engineering.features.sync import sync
 from llm_engineering.rag.batch import answer_all, read_questions, state_of
 from llm_engineering.settings import load_settings
@@ -144,6 +145,30 @@ def test_a_model_that_is_down_ends_the_run_and_what_was_answered_stays(run):
     assert [line["query"] for line in lines(run.out)] == [LOG.query]
 
 
+def cannot_be_opened(out):
+    out.symlink_to(out.parent / "no folder" / "answers.jsonl")
+
+
+def cannot_be_replaced(out):
+    out.with_name(f".{out.name}.new").mkdir()
+
+
+@pytest.mark.parametrize("spoil", [cannot_be_opened, cannot_be_replaced])
+def test_answers_that_cannot_be_written_are_one_clear_error(run, spoil):
+    spoil(run.out)
+    with pytest.raises(StoreUnavailable, match=r"answers\.jsonl cannot be written: .*--out"):
+        run(LOG)
+
+
+def test_a_disk_that_fills_up_while_answering_ends_the_run_with_a_clear_error(run, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreUnavailable, match=r"answers\.jsonl cannot be written: No space left"):
+        run(LOG)
+
+
 def test_progress_counts_every_question(run):
     told = []
     run(LOG, OFFSET, concurrency=1, progress=lambda done, total: told.append((done, total)))
@@ -244,3 +269,10 @@ def test_the_pipeline_answers_a_file_with_the_offline_model(home, tmp_path):
 def test_a_file_of_questions_that_is_not_there_is_one_clear_line(tmp_path):
     done = types(tmp_path / "home", "--questions", tmp_path / "none.txt", status=2)
     assert "none.txt cannot be read" in done.stderr.splitlines()[-1]
+
+
+def test_an_answers_file_that_cannot_be_written_is_said_without_blaming_the_orchestrator(home, tmp_path):
+    (tmp_path / "questions.txt").write_text("What happens when a sync is killed before the watermark moves?\n")
+    cannot_be_opened(tmp_path / "out.jsonl")
+    told = types(home, "--questions", tmp_path / "questions.txt", "--out", tmp_path / "out.jsonl", status=1).stderr
+    assert "out.jsonl cannot be written" in told and "ZenML" not in told

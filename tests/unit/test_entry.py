@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import typer
 
-from llm_engineering.domain.errors import StoreLocked, UsageError
+from llm_engineering.domain.config import FeatureConfig
+from llm_engineering.domain.errors import StoreLocked, TwinError, UsageError
 from llm_engineering.settings import ENV_FILE
+from steps.failure import remember
 from tools.entry import main
-from tools.run import discard_unborn
+from tools.run import _run, discard_unborn
 from tools.search import chosen_numbers
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -181,3 +183,12 @@ def test_a_database_of_runs_that_is_whole_or_unreadable_is_left_alone(tmp_path: 
     for database in (whole, unreadable, tmp_path / "none.db"):
         discard_unborn(database)
     assert whole.exists() and unreadable.exists()
+
+
+def test_a_full_disk_in_a_step_is_said_of_its_file_and_not_of_the_orchestrator():
+    def pipeline(**_: object) -> None:
+        remember(OSError(28, "No space left on device", "/disk/answers.jsonl"))
+        raise RuntimeError("Step answer_questions failed.")
+
+    with pytest.raises(TwinError, match=r"^The pipeline failed at /disk/answers.jsonl: No space left on device"):
+        _run(pipeline, FeatureConfig(), {})
