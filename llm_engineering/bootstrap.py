@@ -44,6 +44,7 @@ from llm_engineering.domain.ports import (
 from llm_engineering.domain.registry import PREFIX
 from llm_engineering.domain.review import ReviewSamples
 from llm_engineering.domain.samples import PairSource
+from llm_engineering.rag.window import REPLY_SHARE
 
 if TYPE_CHECKING:
     from llm_engineering.dataset.pieces import ReadPieces
@@ -54,8 +55,6 @@ if TYPE_CHECKING:
 
 OFFLINE = "offline"
 """The ``LLM_MODEL`` that needs no model."""
-_REPLY_SHARE = 4
-"""The part of a local model's window that is kept for its reply, at least."""
 _FRAME_TOKENS, _PASSAGE_TOKENS = 64, 48
 """What a question with its template, and the tags of a passage, take of a window."""
 
@@ -380,7 +379,7 @@ def fitted(config: AnswerConfig, model: ChatModel) -> AnswerConfig:
         return config
     frames = (answer_prompt("", author="", passages=()), writing_prompt("", author="", passages=()))
     frame = max(sum(model.count_tokens(message.content) for message in prompt.messages) for prompt in frames)
-    room = window - window // _REPLY_SHARE - frame - _FRAME_TOKENS
+    room = window - window // REPLY_SHARE - frame - _FRAME_TOKENS
     k = max(1, min(config.k, room // (3 * _PASSAGE_TOKENS)))
     tokens = max(64, room - k * _PASSAGE_TOKENS)
     if tokens >= config.context_tokens:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import openai
 
-from llm_engineering.domain.errors import ModelError, ModelUnavailable, UsageError
+from llm_engineering.domain.errors import ModelError, ModelUnavailable, PromptTooLong, UsageError
 
 _OPENAI = "https://api.openai.com/v1"
 _BUSY = frozenset({408, 409, 425, 429})
@@ -97,7 +97,7 @@ class Endpoint:
                 hint="Check LLM_MODEL, and LLM_BASE_URL, which usually ends in /v1.",
             )
         if is_too_long(error):
-            return ModelUnavailable(
+            return PromptTooLong(
                 f"The prompt is too long for {self.model!r} at {self.url} ({status}){said}",
                 hint="Lower context_tokens or sampling.max_tokens, or take a model with a longer window.",
             )

@@ -19,7 +19,7 @@ from llm_engineering.adapters.model_folder import encodable
 from llm_engineering.adapters.transformers_folder import first_line
 from llm_engineering.domain.answers import Message
 from llm_engineering.domain.config import Sampling
-from llm_engineering.domain.errors import ModelError, ModelUnavailable
+from llm_engineering.domain.errors import ModelError, ModelUnavailable, PromptTooLong
 
 _log = logging.getLogger(__name__)
 _HALF_CHARACTER = "�"
@@ -226,9 +226,9 @@ class Writer:
             ) from error
         ids: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         if len(ids) >= self.window:
-            raise ModelUnavailable(
+            raise PromptTooLong(
                 f"The prompt of {len(ids)} tokens is too long for {self.name}, which reads {self.window}",
-                hint="Lower context_tokens, or take a model with a longer window.",
+                hint="Ask something shorter, lower context_tokens, or take a model with a longer window.",
             )
         return ids
 

@@ -21,7 +21,7 @@ from llm_engineering.dataset.scribe import Scribe
 from llm_engineering.domain.answers import Prompt, Reply
 from llm_engineering.domain.config import Sampling
 from llm_engineering.domain.dataset_config import TeacherConfig
-from llm_engineering.domain.errors import ModelReplyInvalid, ModelUnavailable
+from llm_engineering.domain.errors import ModelReplyInvalid, ModelUnavailable, PromptTooLong
 from llm_engineering.domain.ports import ChatModel, Warehouse
 from llm_engineering.domain.samples import JournalEntry, request_key
 
@@ -191,6 +191,8 @@ class Calls:
             reply, error, tokens = invalid.said, invalid.message, invalid.tokens
             if not reply and not any(tokens):  # a web page, a wrong address: no model has spoken
                 return self._failed(ModelUnavailable(invalid.message, hint=invalid.hint))
+        except PromptTooLong as long:
+            return self._failed(ModelUnavailable(long.message, hint=long.hint))
         except ModelUnavailable as failure:
             tokens = most if failure.reason == NoReply.TIMED_OUT else failure.tokens  # it may have been paid for
             return self._failed(failure)

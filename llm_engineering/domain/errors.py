@@ -22,6 +22,7 @@
     │   └── ParityFailed         an exported model does not say what the trained one says
     └── ModelError               the chat model failed
         ├── ModelUnavailable     down, refusing, too slow
+        ├── PromptTooLong        what it was to read does not fit its window
         ├── ModelReplyInvalid    its reply is of no use
         └── PassageNotSeen       the text that it was to read never reached it
 """
@@ -142,6 +143,10 @@ class ModelUnavailable(ModelError):
         super().__init__(message, hint=hint)
         self.retry_after = retry_after
         self.reason = reason
+
+
+class PromptTooLong(ModelError):
+    """What the chat model was to read does not fit its window: asking it again the same way never helps."""
 
 
 class ModelReplyInvalid(ModelError):

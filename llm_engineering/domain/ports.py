@@ -373,8 +373,9 @@ class Index(Protocol):
 class ChatModel(Protocol):
     """Writes text. Asynchronous, so that a caller who leaves cancels the work; nothing blocks the event loop.
 
-    Errors are :class:`ModelError` subclasses: :class:`ModelUnavailable` (down, refused, out of time, out of retries) and
-    :class:`ModelReplyInvalid` (no text, not the JSON that was asked for after one repair round).
+    Errors are :class:`ModelError` subclasses: :class:`ModelUnavailable` (down, refused, out of time, out of retries),
+    :class:`PromptTooLong` (it does not fit the window) and :class:`ModelReplyInvalid` (no text, not the JSON that was asked
+    for after one repair round).
     """
 
     @property

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from llm_engineering.domain.answers import Answer, Passage, Prompt, Question, Reply, Route
-from llm_engineering.domain.chat import DECLINED, DO_NOT_KNOW, GREETING, answer_prompt, writing_prompt
+from llm_engineering.domain.answers import Answer, Message, Passage, Prompt, Question, Reply, Route
+from llm_engineering.domain.chat import DECLINED, DO_NOT_KNOW, EARLIER_TURNS, GREETING, answer_prompt, writing_prompt
 from llm_engineering.domain.config import Sampling
 from llm_engineering.domain.entities import Author, Filters, Hit, IndexQuery, now
 from llm_engineering.domain.errors import ModelReplyInvalid
@@ -19,11 +19,13 @@ from llm_engineering.rag.retrieve import author_filter, checked_query
 from llm_engineering.rag.twin import Done, Event, Sources, Text, Twin
 from llm_engineering.rag.understand import Understanding, understand, understand_with_model
 from llm_engineering.rag.verify import verify
+from llm_engineering.rag.window import Load, fit
 
 __all__ = ["Done", "Event", "Sources", "Text", "Twin", "answer", "stream"]
 
 FIXED = {Route.SMALL_TALK: GREETING, Route.REFUSE: DECLINED}
 """Replies that need neither passages nor a model."""
+CUT = "assemble: passages or earlier turns were cut to what the model reads"
 _DEPTH = 3
 """Hits asked of the index per candidate, so that the cap per document leaves enough."""
 _MOST_HITS = 1000
@@ -111,13 +113,14 @@ async def _gather(question: Question, twin: Twin, ledger: Ledger) -> _Material:
         remarks.set(hits=len(best))
     with ledger.stage("assemble") as remarks:
         sure = await asyncio.to_thread(confidence, meant.query, [*best, *hits], terms=twin.terms)
-        assembled = await asyncio.to_thread(_assemble, meant, best, twin)
+        assembled, prompt, notes = await asyncio.to_thread(_prepared, asked, question, meant, authors, best, twin)
         remarks.set(passages=len(assembled.passages), stale=assembled.stale, confidence=round(sure, 3))
+    ledger.note(*notes)
     if assembled.stale:
         ledger.note(f"assemble: {assembled.stale} of {len(best)} hits were stale")
     if not assembled.passages or sure < twin.config.threshold:
         return _Material(meant.route, None)
-    return _Material(meant.route, _prompt(asked, question, meant.route, _speaker(meant, authors, assembled), assembled))
+    return _Material(meant.route, prompt)
 
 
 async def _understand(question: Question, twin: Twin, ledger: Ledger) -> tuple[Understanding, list[Author]]:
@@ -182,28 +185,51 @@ async def _rerank(query: str, hits: Sequence[Hit], question: Question, twin: Twi
     return best[:wanted]
 
 
-def _assemble(meant: Understanding, best: Sequence[Hit], twin: Twin) -> Assembled:
+def _prepared(
+    asked: str, question: Question, meant: Understanding, authors: Sequence[Author], best: Sequence[Hit], twin: Twin
+) -> tuple[Assembled, Prompt, tuple[str, ...]]:
+    """What is shown of the hits, and the prompt: no longer than the model reads, where that is known."""
+    examples = twin.config.style_examples if meant.route is Route.WRITE else 0
+    turns = tuple(turn for turn in question.history if turn.role != "system")[-EARLIER_TURNS:]
+    wanted = Load(max(1, len(best)), twin.config.context_tokens, examples, turns)
+    made: dict[tuple[int, int, int], Assembled] = {}
+
+    def write(load: Load) -> Prompt:
+        shown = (load.passages, load.tokens, load.examples)
+        if shown not in made:
+            made[shown] = _assemble(meant, best, load, twin)
+        return _prompt(asked, load.history, meant.route, _speaker(meant, authors, made[shown]), made[shown])
+
+    whole = write(wanted)
+    first = made[wanted.passages, wanted.tokens, wanted.examples]
+    if twin.window is None or not first.passages:
+        return first, whole, ()
+    prompt, load = fit(wanted, write, window=twin.window, count_tokens=twin.model.count_tokens)
+    return first, prompt, () if load == wanted else (CUT,)
+
+
+def _assemble(meant: Understanding, best: Sequence[Hit], load: Load, twin: Twin) -> Assembled:
     return assemble(
-        best,
+        best[: load.passages],
         query=meant.query,
         warehouse=twin.warehouse,
         terms=twin.terms,
         count_tokens=twin.model.count_tokens,
-        budget=twin.config.context_tokens,
-        examples=twin.config.style_examples if meant.route is Route.WRITE else 0,
+        budget=load.tokens,
+        examples=load.examples,
     )
 
 
-def _prompt(asked: str, question: Question, route: Route, speaker: str | None, assembled: Assembled) -> Prompt:
+def _prompt(asked: str, history: Sequence[Message], route: Route, speaker: str | None, assembled: Assembled) -> Prompt:
     if route is Route.WRITE:
         return writing_prompt(
             asked,
             author=speaker,
             passages=assembled.passages,
             examples=assembled.examples,
-            history=question.history,
+            history=history,
         )
-    return answer_prompt(asked, author=speaker, passages=assembled.passages, history=question.history)
+    return answer_prompt(asked, author=speaker, passages=assembled.passages, history=history)
 
 
 def _speaker(meant: Understanding, authors: Sequence[Author], assembled: Assembled) -> str | None:

@@ -64,6 +64,12 @@ class Twin:
     span: Spans = _no_span
     """Entered around each stage with its name: understand, expand, retrieve, rerank, assemble, write, verify."""
 
+    @property
+    def window(self) -> int | None:
+        """Tokens that the model reads and writes at most, where it knows them."""
+        window: int | None = getattr(self.model, "window", None)
+        return window
+
     @cached_property
     def terms(self) -> Callable[[str], frozenset[int]]:
         """The terms of a text, as the index knows them. Sentences that are read again and again are read once."""

@@ -21,6 +21,7 @@ from llm_engineering.domain.errors import (
     ModelError,
     ModelReplyInvalid,
     ModelUnavailable,
+    PromptTooLong,
     StoreError,
     TwinError,
     UnknownAuthor,
@@ -43,6 +44,13 @@ _KINDS: tuple[tuple[type[TwinError], int, str, str], ...] = (
     (UsageError, 422, "bad-request", ""),
     (IndexMissing, 503, "no-index", "Nothing has been indexed yet."),
     (StoreError, 503, "store-unavailable", "A store cannot be reached or cannot do that now."),
+    (
+        PromptTooLong,
+        422,
+        "prompt-too-long",
+        "The question with its passages and earlier turns is longer than the chat model reads. Ask something shorter, with "
+        "a smaller k or fewer earlier turns.",
+    ),
     (ModelReplyInvalid, 502, "model-reply-invalid", "The chat model answered with something of no use."),
     (ModelUnavailable, 503, "model-unavailable", "The chat model cannot be reached or is too slow."),
     (ModelError, 502, "model-failed", "The chat model failed."),
@@ -97,7 +105,7 @@ def problem_of(error: Exception, *, request_id: str, retry_after: int) -> Proble
             return ProblemResponse(CLIENT_LEFT, "client-left", "The client left.", request_id=request_id)
         case TwinError():
             status, kind, said = next(row[1:] for row in _KINDS if isinstance(error, row[0]))
-            if status >= 500:
+            if status >= 500 or said:
                 _log.error("%s: %s", type(error).__name__, error)
             if isinstance(error, ModelUnavailable) and error.retry_after is not None:
                 again = {"Retry-After": str(max(1, math.ceil(min(error.retry_after, 3600))))}

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from llm_engineering.domain.answers import Prompt, Reply
 from llm_engineering.domain.config import Sampling
-from llm_engineering.domain.errors import ModelReplyInvalid, ModelUnavailable
+from llm_engineering.domain.errors import ModelReplyInvalid, ModelUnavailable, PromptTooLong
 
 Shape = TypeVar("Shape", bound=BaseModel)
 
@@ -84,6 +84,19 @@ class WaitingModel(ScriptedModel):
         except asyncio.CancelledError:
             self.cancelled = True
             raise
+
+
+class NarrowModel(ScriptedModel):
+    """Reads and writes so many words, and refuses a prompt that is longer."""
+
+    def __init__(self, window: int, *replies: str) -> None:
+        super().__init__(*replies)
+        self.window = window
+
+    def _next(self, prompt: Prompt, sampling: Sampling) -> str:
+        if sum(self.count_tokens(message.content) for message in prompt.messages) >= self.window:
+            raise PromptTooLong("The prompt is too long for narrow", hint="Ask something shorter.")
+        return super()._next(prompt, sampling)
 
 
 class FailingModel(ScriptedModel):

@@ -128,6 +128,18 @@ async def test_it_answers_over_http_and_says_who_it_is(home: Path) -> None:
     assert chat["choices"][0]["message"]["content"] == DO_NOT_KNOW
 
 
+async def test_a_long_conversation_that_asks_for_many_passages_is_answered(home: Path) -> None:
+    turns = [{"role": role, "content": "More about logs and consumers. " * 60} for role in ("user", "assistant") * 3]
+    body = {"model": "x", "k": 50, "messages": [*turns, {"role": "user", "content": QUERY}]}
+    async with serving(settings_of(home, "twin:current")) as client:
+        given = await client.post("/v1/chat/completions", json=body)
+        endless = {"model": "x", "messages": [{"role": "user", "content": f"{QUERY} " + "qzxj " * 380}]}
+        refused = await client.post("/v1/chat/completions", json=endless)
+    assert given.status_code == 200, given.text
+    assert (refused.status_code, refused.json()["type"]) == (422, "/problems/prompt-too-long")
+    assert "Retry-After" not in refused.headers
+
+
 async def test_a_streamed_answer_ends_with_what_is_true_of_it(home: Path) -> None:
     async with serving(settings_of(home, "twin:current")) as client:
         said = (await client.post("/rag", json={"query": QUERY, "stream": True})).text

@@ -9,7 +9,7 @@ import pytest
 from llm_engineering.adapters.openai import OpenAIChatModel
 from llm_engineering.domain.answers import Reply
 from llm_engineering.domain.config import Sampling
-from llm_engineering.domain.errors import ModelReplyInvalid, ModelUnavailable, UsageError
+from llm_engineering.domain.errors import ModelReplyInvalid, ModelUnavailable, PromptTooLong, UsageError
 from tests.doubles.chat_server import ChatServer, fails, html, says, sends
 from tests.unit.adapters.openai_calls import KEY, LONG, PROMPT, complete, failure, stream, use
 
@@ -137,7 +137,7 @@ def test_a_refused_key_and_an_absent_key_are_told_apart(status: int) -> None:
 )
 def test_a_prompt_that_is_too_long_is_told_and_not_asked_again(said: str) -> None:
     sampling = Sampling(top_k=5)
-    with ChatServer(fails(400, said)) as server, pytest.raises(ModelUnavailable, match="too long for 'tiny'"):
+    with ChatServer(fails(400, said)) as server, pytest.raises(PromptTooLong, match="too long for 'tiny'"):
         use(server, lambda model: model.complete(PROMPT, sampling=sampling))
     assert len(server.requests) == 1
 

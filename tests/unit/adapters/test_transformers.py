@@ -18,7 +18,14 @@ from llm_engineering.adapters.transformers import TransformersChatModel
 from llm_engineering.domain.answers import Message, Prompt, Reply
 from llm_engineering.domain.chat import voice_prompt
 from llm_engineering.domain.config import ChatConfig, Sampling
-from llm_engineering.domain.errors import MissingExtra, ModelError, ModelReplyInvalid, ModelUnavailable, UsageError
+from llm_engineering.domain.errors import (
+    MissingExtra,
+    ModelError,
+    ModelReplyInvalid,
+    ModelUnavailable,
+    PromptTooLong,
+    UsageError,
+)
 from tests.doubles.tiny_adapter import make_tiny_adapter, make_tiny_base, retold
 
 GREEDY = Sampling(temperature=0, max_tokens=12)
@@ -254,7 +261,7 @@ def test_a_prompt_that_does_not_fit_costs_its_neighbours_nothing(base: Path) -> 
             await model.close()
 
     refused, answered = asyncio.run(ask())
-    assert isinstance(refused, ModelUnavailable)
+    assert isinstance(refused, PromptTooLong)
     assert "too long" in str(refused)
     assert isinstance(answered, Reply)
 
