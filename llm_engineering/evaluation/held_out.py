@@ -1,5 +1,6 @@
 """What a trained twin is judged on: the held-out split of its dataset, and the training split that it was built from."""
 
+import logging
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from llm_engineering.domain.samples import Pair, PairSource, Split
 from llm_engineering.domain.twin_evaluation_config import Distractor
 from llm_engineering.evaluation.prose import StyleText
 
+_log = logging.getLogger(__name__)
 _BUILD = "poe run-dataset-pipeline builds one."
 _TEXT = {".md", ".markdown", ".txt"}
 
@@ -56,8 +58,8 @@ def read_held_out(
 ) -> HeldOut:
     """Read a dataset's folder; ``author`` is by default who wrote most of the test split.
 
-    At most ``limit`` tasks and pairs, chosen by ``seed``. Raises :class:`UsageError` where there is no such dataset, author or
-    distractor.
+    At most ``limit`` tasks and pairs, chosen by ``seed``. Raises :class:`UsageError` where there is no such dataset or author. A
+    distractor whose folder is not there has no texts.
     """
     test, train = list(_rows(dataset, "instruct", Split.TEST)), list(_rows(dataset, "instruct", Split.TRAIN))
     name = author or next(iter(Counter(row["author"] for row in test).most_common(1)), (None,))[0]
@@ -122,9 +124,10 @@ def _pair(row: Mapping[str, Any], author: str) -> Pair | None:
 
 def _files(distractor: Distractor) -> Iterator[StyleText]:
     if not distractor.folder.is_dir():
-        raise UsageError(
-            f"The texts of {distractor.name} are not at {distractor.folder}",
-            hint="Correct twin.distractors in the configuration.",
+        _log.warning(
+            "The texts of %s are not at %s: style is compared without them; correct twin.distractors in the configuration",
+            distractor.name,
+            distractor.folder.absolute(),
         )
     for file in sorted(distractor.folder.rglob("*")):
         if file.suffix.lower() in _TEXT and file.is_file():

@@ -43,6 +43,13 @@ def test_other_authors_of_the_dataset_are_distractors_and_files_may_be(dataset: 
     assert found.others["Cyd"][0].document_id == "Cyd/notes/one.md"
 
 
+def test_a_distractor_that_is_not_there_is_left_out_with_a_word(
+    dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert read(dataset, distractors=(Distractor(name="Cyd", folder=tmp_path / "none"),)).others["Cyd"] == ()
+    assert "The texts of Cyd are not at" in caplog.text
+
+
 def test_pairs_come_with_their_words(dataset: Path) -> None:
     (found,) = read(dataset).pairs
     assert (found.rejected, found.document_ids) == ("worse", ("held-0",))
@@ -59,8 +66,6 @@ def test_what_is_not_there_is_said(dataset: Path, tmp_path: Path) -> None:
         read(tmp_path / "nowhere")
     with pytest.raises(UsageError, match="nothing by Ben"):
         read(dataset, author="Ben")
-    with pytest.raises(UsageError, match="texts of Cyd are not at"):
-        read(dataset, distractors=(Distractor(name="Cyd", folder=tmp_path / "none"),))
     (dataset / "instruct" / "test.parquet").write_bytes(b"broken")
     with pytest.raises(UsageError, match="cannot be read"):
         read(dataset)
