@@ -1,7 +1,11 @@
 """Addresses and secrets, read from the environment and ``.env`` by a call, never at import."""
 
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -11,11 +15,15 @@ from llm_engineering.domain.errors import UsageError
 ENV_FILE = "TWIN_ENV_FILE"
 """Variable that names another file than ``.env``; empty: none."""
 
+_PASSWORD = re.compile(r"(://[^:/?#@]*:)(.*)@")
+"""Of an address, up to its last ``@``: a password whose signs are not escaped is hidden whole."""
+
 
 class Settings(BaseSettings):
     """Where everything lives. Which engine is used follows from an address, never from a flag.
 
-    Field names in upper case are the environment variables. Secrets print as ``**********``.
+    Field names in upper case are the environment variables. Secrets print as ``**********``, a password within an
+    address too.
     """
 
     model_config = SettingsConfigDict(
@@ -62,6 +70,22 @@ class Settings(BaseSettings):
         object.__setattr__(self, "warehouse_url", self.warehouse_url or str(home / "warehouse.sqlite"))
         object.__setattr__(self, "index_url", self.index_url or str(home / "index"))
         return self
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, _PASSWORD.sub(r"\1**********@", value) if isinstance(value, str) else value
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every secret in plain text, passwords within addresses included, for the log to blot out."""
+        kept = (self.llm_api_key, self.index_api_key, self.github_token, self.hf_token)
+        keys = [secret.get_secret_value() for secret in kept if secret]
+        written = [
+            match[2]
+            for url in (self.warehouse_url, self.index_url, self.llm_base_url)
+            for match in _PASSWORD.finditer(url)
+        ]
+        return tuple(dict.fromkeys(secret for secret in (*keys, *written, *map(unquote, written)) if secret))
 
     @property
     def private_hosts(self) -> tuple[str, ...]:

@@ -51,8 +51,7 @@ def settings_with_logging() -> Settings:
 
 def settings_secrets(settings: Settings) -> list[str]:
     """Every secret of the settings, for the log to blot out."""
-    secrets = (settings.llm_api_key, settings.index_api_key, settings.github_token)
-    return [secret.get_secret_value() for secret in secrets if secret and secret.get_secret_value()]
+    return list(settings.secrets)
 
 
 def load_config(path: Path, shape: type[Shape]) -> Shape:

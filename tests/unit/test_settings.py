@@ -1,14 +1,19 @@
 """Where settings come from, and that tests and benchmarks never reach the stores of the person who starts them."""
 
+import io
+import logging
 import os
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
 from llm_engineering.settings import ENV_FILE, load_settings, variables
+from llm_engineering.telemetry import set_up_logging
 from tests.doubles.terminal import ROOT, environment
+from tools.entry import settings_secrets
 
 
 def test_settings_come_from_the_environment_then_from_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -53,3 +58,32 @@ def test_addresses_that_the_task_runner_exported_are_forgotten(package: str, dro
         text=True, check=True,
     )  # fmt: skip
     assert done.stdout.strip() == "[] ''"
+
+
+@pytest.mark.parametrize("password", ["hunter2", "p%40ss%2Fword", "p@ss:word/unescaped"])
+@pytest.mark.parametrize("name", ["warehouse_url", "index_url", "llm_base_url"])
+def test_a_password_within_an_address_is_never_printed_and_is_blotted_out_of_the_log(name: str, password: str):
+    settings = load_settings(**{name: f"mongodb://me:{password}@server:27017/?replicaSet=rs0"})
+    assert password not in repr(settings) + str(settings) and "://me:**********@server:27017" in repr(settings)
+    stream = io.StringIO()
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    try:
+        set_up_logging("info", stream=stream, structured=False, secrets=settings_secrets(settings))
+        root.warning("cannot reach %s or %s", getattr(settings, name), unquote(password))
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
+    assert (
+        stream.getvalue().strip() and password not in stream.getvalue() and unquote(password) not in stream.getvalue()
+    )
+
+
+def test_keys_are_never_printed():
+    settings = load_settings(llm_api_key="k-1", index_api_key="k-2", github_token="k-3", hf_token="k-4", api_keys="k-5")
+    assert "k-" not in repr(settings) and set(settings.secrets) == {"k-1", "k-2", "k-3", "k-4"}
+
+
+def test_an_address_without_a_password_is_printed_as_it_is():
+    settings = load_settings(index_url="http://127.0.0.1:6333")
+    assert "http://127.0.0.1:6333" in repr(settings) and settings.secrets == ()
