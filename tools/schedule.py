@@ -118,7 +118,7 @@ def _named(weekdays: str) -> str:
     days: list[str] = []
     for part in weekdays.lower().split(","):
         span, _, step = part.partition("/")
-        first, _, last = span.partition("-")
+        first, _, last = ("0-6" if span == "*" and step else span).partition("-")
         if first.isdigit():
             end = int(last or (6 if step else first))
             days += [WEEKDAYS[number] for number in range(int(first), end + 1, int(step or 1))]

@@ -118,7 +118,25 @@ def test_weekdays_are_counted_as_cron_counts_them(cron: str, weekday: int):
     assert cron_trigger(cron, "UTC").get_next_fire_time(None, thursday).weekday() == weekday
 
 
-@pytest.mark.parametrize("cron", ["sometimes", "", "0 6 * *", "99 6 * * *", "0 6 * * 9", "0 6 * * 1/x"])
+@pytest.mark.parametrize(
+    ("field", "days"),
+    [
+        ("*", "mon tue wed thu fri sat sun"),
+        ("*/2", "tue thu sat sun"),
+        ("*/3", "wed sat sun"),
+        ("1-5/2", "mon wed fri"),
+        ("3/2", "wed fri"),
+        ("*/4,1", "mon thu sun"),
+    ],
+)
+def test_steps_of_weekdays_are_counted_from_sunday(field: str, days: str):
+    trigger, fired = cron_trigger(f"0 6 * * {field}", "UTC"), set()
+    for day in range(1, 8):
+        fired.add(trigger.get_next_fire_time(None, datetime(2026, 1, day, tzinfo=UTC)).weekday())
+    assert fired == {("mon", "tue", "wed", "thu", "fri", "sat", "sun").index(day) for day in days.split()}
+
+
+@pytest.mark.parametrize("cron", ["sometimes", "", "0 6 * *", "99 6 * * *", "0 6 * * 9", "0 6 * * 1/x", "0 6 * * */0"])
 def test_what_is_no_cron_expression_is_bad_usage(cron: str):
     with pytest.raises(UsageError, match="no cron expression"):
         cron_trigger(cron, "UTC")
