@@ -47,7 +47,7 @@ class SourceConfig(Configuration):
 class CrawlConfig(Configuration):
     """Limits and manners of a crawl. Sizes in bytes, times in seconds."""
 
-    user_agent: str = "llm-twin/0.1 (+https://github.com/llm-twin)"
+    user_agent: str = "llm-twin/0.1"
     max_bytes: int = Field(default=10_000_000, ge=1)
     timeout: float = Field(default=20.0, gt=0)
     max_redirects: int = Field(default=5, ge=0)
