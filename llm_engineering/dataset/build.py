@@ -100,7 +100,8 @@ def build(
             length_ratio=config.preference.length_ratio,
             evaluation=drawn.evaluation,
         )
-        pairs, across = pairs_apart(gated_pairs.kept, separated, drawn.sides.of)
+        kept, across = pairs_apart(gated_pairs.kept, separated, drawn.sides.of)
+        pairs = [_in_a_voice(pair, drawn.states) for pair in kept]
         refusals += [*unmade, *gated_pairs.refused, *across]
         masked = masked + gated_pairs.masked
     if not separated:
@@ -242,6 +243,14 @@ def _divided(samples: Iterable[Sample], sides: Mapping[str, Split]) -> dict[Spli
     for sample in samples:
         divided[sides[sample.provenance.document_id]].append(sample)
     return {split: tuple(side) for split, side in divided.items()}
+
+
+def _in_a_voice(pair: Pair, states: Mapping[str, DocumentState]) -> Pair:
+    """A judged pair with its author, if its documents are of one; without documents, if the whole build is."""
+    if pair.author is not None:
+        return pair
+    names = {states[identity].author.full_name for identity in pair.document_ids or states}
+    return pair.model_copy(update={"author": names.pop()}) if len(names) == 1 else pair
 
 
 def _lines(drawn: Drawn, samples: Sequence[Sample], pairs: Sequence[Pair]) -> list[DocumentLine]:

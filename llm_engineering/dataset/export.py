@@ -36,7 +36,7 @@ def to_sharegpt(sample: Sample) -> Row:
 def to_dpo(pair: Pair) -> Row:
     """TRL's preference form with an explicit prompt."""
     return {
-        "prompt": messages(pair.instruction, author=_author(pair)),
+        "prompt": messages(pair.instruction, author=pair.author),
         "chosen": [{"role": "assistant", "content": pair.chosen}],
         "rejected": [{"role": "assistant", "content": pair.rejected}],
     }
@@ -44,7 +44,7 @@ def to_dpo(pair: Pair) -> Row:
 
 def to_sharegpt_dpo(pair: Pair) -> Row:
     """Sharegpt's preference form."""
-    system, user = messages(pair.instruction, author=_author(pair))
+    system, user = messages(pair.instruction, author=pair.author)
     return {
         "conversations": [{"from": "human", "value": user["content"]}],
         "chosen": {"from": "gpt", "value": pair.chosen},
@@ -71,7 +71,3 @@ def _line(row: Row) -> str:
     for character in "\u2028\u2029\x85":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _author(pair: Pair) -> str | None:
-    return pair.provenance.author if pair.provenance else None

@@ -71,7 +71,7 @@ PREFERENCE = pa.schema(
         *_WHERE,
     ]
 )
-"""``preference/<split>.parquet``: one row per pair; the columns of the source are empty for pairs of judged answers."""
+"""``preference/<split>.parquet``: one row per pair; of the source's columns, pairs of judged answers have the author alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +228,7 @@ def _pair_row(pair: Pair) -> dict[str, object]:
         "rejected_by": pair.rejected_by,
         "document_ids": list(pair.document_ids),
         **(_where(pair.provenance) if pair.provenance else {}),
+        "author": pair.author,
     }
 
 

@@ -150,6 +150,8 @@ class Pair(Frozen):
     provenance: Provenance | None = None
     """Where ``chosen`` stands; ``None`` for feedback and judged pairs, whose documents are in ``document_ids``."""
     document_ids: tuple[str, ...] = ()
+    author: str | None = None
+    """In whose voice the instruction is asked; ``None`` where the documents are of several authors."""
 
     @classmethod
     def of(cls, sample: Sample, rejected: str, *, source: PairSource, rejected_by: str) -> "Pair":
@@ -163,6 +165,7 @@ class Pair(Frozen):
             rejected_by=rejected_by,
             provenance=sample.provenance,
             document_ids=(sample.provenance.document_id,),
+            author=sample.provenance.author,
         )
 
     @classmethod

@@ -3,6 +3,7 @@
 import json
 from contextlib import closing
 
+import pyarrow.parquet as pq
 import pytest
 
 from llm_engineering.dataset import store
@@ -258,6 +259,26 @@ def test_feedback_on_another_authors_document_is_refused_and_what_is_kept_stands
     assert {i for pair in kept for i in pair.document_ids} == {
         line.id for line in made.dataset.card.documents if line.pairs
     }
+
+
+def test_a_judged_pair_is_asked_for_in_the_voice_that_its_documents_have(folder, tmp_path):
+    bob = Author.named("Bob Hill")
+    alone = built(folder, HALVES, make_pairs=lambda samples: ([judged("four")], []))
+    with closing(warehouse_at(folder)) as warehouse:
+        warehouse.save_author(bob)
+        warehouse.record([draft("e", article("gamma")).model_copy(update={"author_id": bob.id})])
+    card = built(folder, HALVES).dataset.card
+    of = {line.author: line.id for line in card.documents}
+    pairs = [judged("one", of["Ann Lee"]), judged("two", of["Bob Hill"]), judged("three")]
+    made = built(
+        folder, HALVES, previous=dict.fromkeys(card.sides, Split.TRAIN), make_pairs=lambda samples: (pairs, [])
+    )
+    store.write(made.dataset, tmp_path / "root")
+    (file,) = (tmp_path / "root").rglob("preference/train.parquet")
+    rows = {row["id"]: row for row in pq.read_table(file).to_pylist()}
+    assert [rows[pair.id]["author"] for pair in pairs] == ["Ann Lee", "Bob Hill", None]
+    assert "Bob Hill" in rows[pairs[1].id]["prompt"][0]["content"]
+    assert [pair.author for side in alone.dataset.pairs.values() for pair in side] == ["Ann Lee"]
 
 
 def judged(word, *documents):
