@@ -340,12 +340,16 @@ async def open_rivals(
 
 
 def open_reranker(settings: "Settings") -> Reranker | None:
-    """The cross-encoder named by ``RERANKER_MODEL``; ``None`` where none is named."""
+    """The cross-encoder named by ``RERANKER_MODEL``, loaded: its time for a question is none for loading. ``None`` where
+    none is named; :class:`ModelUnavailable` for one that is not there.
+    """
     if not settings.reranker_model:
         return None
     from llm_engineering.adapters.cross_encoder import CrossEncoderReranker
 
-    return CrossEncoderReranker(settings.reranker_model)
+    reranker = CrossEncoderReranker(settings.reranker_model)
+    reranker.load()
+    return reranker
 
 
 def open_registry(settings: "Settings") -> Registry:
@@ -415,7 +419,7 @@ async def open_twin(settings: "Settings", config: AnswerConfig) -> AsyncIterator
                 sparse=sparse,
                 model=model,
                 planner=model if plans(settings) else None,
-                reranker=open_reranker(settings),
+                reranker=await asyncio.to_thread(open_reranker, settings),
                 config=fitted(config, model),
                 span=telemetry.span,
             )

@@ -10,7 +10,7 @@ _BATCH = 16
 
 
 class CrossEncoderReranker:
-    """The model of that name or folder, loaded when it is first asked. Thread-safe: one batch at a time.
+    """The model of that name or folder, loaded by :meth:`load` or when it is first asked. Thread-safe: one batch at a time.
 
     Raises :class:`ModelUnavailable` if the model cannot be loaded or fails on a text.
     """
@@ -19,6 +19,10 @@ class CrossEncoderReranker:
         self.name = model
         self._lock = threading.Lock()
         self._model: Any = None
+
+    def load(self) -> None:
+        """Load the model and have it score once: the first time takes longest."""
+        self.scores("a query", ["a passage"])
 
     def scores(self, query: str, passages: Sequence[str]) -> list[float]:
         """One score per passage, higher is better, in order; batched inside."""

@@ -176,11 +176,11 @@ async def _retrieve(queries: Sequence[str], filters: Filters, question: Question
 async def _rerank(query: str, hits: Sequence[Hit], question: Question, twin: Twin, ledger: Ledger) -> list[Hit]:
     """The hits that will be shown, best first."""
     wanted = question.k or twin.config.k
-    if twin.reranker is None:
+    if twin.reranking is None:
         return await asyncio.to_thread(
             diversified, hits, encode=twin.sparse.encode_passage, config=twin.config, limit=wanted
         )
-    best, notes = await reranked(query, hits, reranker=twin.reranker, seconds=twin.config.rerank_seconds)
+    best, notes = await reranked(query, hits, by=twin.reranking, seconds=twin.config.rerank_seconds)
     ledger.note(*notes)
     return best[:wanted]
 

@@ -3,24 +3,50 @@
 import asyncio
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from llm_engineering.domain.config import AnswerConfig
 from llm_engineering.domain.entities import Hit, SparseVector
 from llm_engineering.domain.ports import Reranker
 
 OUT_OF_TIME = "rerank: out of time, the fused order stands"
+SKIPPED = "rerank: skipped while an earlier one is out of time and still running, the fused order stands"
+
+
+class Reranking:
+    """A reranker in a thread of its own: however slow it is, no other stage waits for it."""
+
+    def __init__(self, reranker: Reranker) -> None:
+        self._reranker = reranker
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="reranking")
+        self._abandoned: Future[list[float]] | None = None
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the thread still works on scores that nobody waits for."""
+        return self._abandoned is not None and not self._abandoned.done()
+
+    async def scores(self, query: str, texts: Sequence[str], *, seconds: float) -> list[float]:
+        """The reranker's scores; raises ``TimeoutError`` after ``seconds``, the wait for earlier ones included."""
+        work = self._thread.submit(self._reranker.scores, query, texts)
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(work), seconds)
+        finally:
+            if work.running():
+                self._abandoned = work
 
 
 async def reranked(
-    query: str, hits: Sequence[Hit], *, reranker: Reranker, seconds: float
+    query: str, hits: Sequence[Hit], *, by: Reranking, seconds: float
 ) -> tuple[list[Hit], tuple[str, ...]]:
     """Hits by the reranker's scores; after ``seconds`` the order given, and a note that says so.
 
-    The reranker works in a thread; one that is out of time ends there by itself, its scores unread.
+    One that is out of time ends in its thread by itself, its scores unread; until then the next ones are skipped.
     """
-    texts = [shown_text(hit) for hit in hits]
+    if by.stalled:
+        return list(hits), (SKIPPED,)
     try:
-        scores = await asyncio.wait_for(asyncio.to_thread(reranker.scores, query, texts), seconds)
+        scores = await by.scores(query, [shown_text(hit) for hit in hits], seconds=seconds)
     except TimeoutError:
         return list(hits), (OUT_OF_TIME,)
     ranked = sorted(zip(scores, hits, strict=True), key=lambda item: (-item[0], item[1].chunk_id))

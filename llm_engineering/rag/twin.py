@@ -9,6 +9,7 @@ from typing import Protocol
 from llm_engineering.domain.answers import Answer, Passage
 from llm_engineering.domain.config import AnswerConfig
 from llm_engineering.domain.ports import ChatModel, Embedder, Index, Reranker, SparseEncoder, Warehouse
+from llm_engineering.rag.rerank import Reranking
 
 _TEXTS = 5_000
 """Texts whose terms are remembered: a few megabytes."""
@@ -63,6 +64,11 @@ class Twin:
     """Used in place of ``embedder.embed_query`` where it is given."""
     span: Spans = _no_span
     """Entered around each stage with its name: understand, expand, retrieve, rerank, assemble, write, verify."""
+
+    @cached_property
+    def reranking(self) -> Reranking | None:
+        """The reranker, in a thread of its own."""
+        return Reranking(self.reranker) if self.reranker else None
 
     @property
     def window(self) -> int | None:

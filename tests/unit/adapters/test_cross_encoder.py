@@ -1,6 +1,7 @@
 """Reranking with a real cross-encoder: a tiny one with random weights, made here."""
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import pytest
@@ -57,9 +58,18 @@ def test_a_model_that_is_not_there_is_named(tmp_path: Path):
         reranker.scores("tea", ["tea is hot"])
 
 
+def test_it_is_loaded_when_it_is_opened_not_in_the_time_of_the_first_question(tmp_path: Path):
+    model = make(tmp_path / "one", labels=1)
+    opened = bootstrap.open_reranker(Settings(twin_home=tmp_path, reranker_model=str(model), _env_file=None))  # type: ignore[call-arg]
+    shutil.rmtree(model)
+    assert opened is not None
+    assert len(opened.scores("tea", ["tea is hot"])) == 1
+
+
 def test_which_models_answer_follows_from_the_settings(tmp_path: Path):
-    settings = Settings(twin_home=tmp_path, reranker_model="some/model", _env_file=None)  # type: ignore[call-arg]
-    assert bootstrap.open_reranker(settings) is not None
+    settings = Settings(twin_home=tmp_path, reranker_model=str(tmp_path / "nothing"), _env_file=None)  # type: ignore[call-arg]
+    with pytest.raises(ModelUnavailable, match="RERANKER_MODEL"):
+        bootstrap.open_reranker(settings)
     assert bootstrap.open_reranker(Settings(twin_home=tmp_path, reranker_model="", _env_file=None)) is None  # type: ignore[call-arg]
     offline = bootstrap.open_chat_model(settings, ChatConfig())
     assert offline.name == "offline (quotes only)"

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from llm_engineering.domain.config import Sampling
 from llm_engineering.domain.entities import TombstoneReason
 from llm_engineering.domain.errors import ModelReplyInvalid, ModelUnavailable, UnknownAuthor, UsageError
 from llm_engineering.rag.answer import Done, Event, Sources, Text, Twin, answer, stream
+from llm_engineering.rag.rerank import OUT_OF_TIME, SKIPPED
 from tests.doubles.models import FailingModel, LongestFirst, ScriptedModel, StuckReranker, WaitingModel
 from tests.unit.rag.library import BOB, BREAD, KAFKA, Library
 
@@ -250,6 +252,25 @@ def test_a_reranker_out_of_time_leaves_the_order_and_a_note(library: Library):
 
     assert "rerank: out of time, the fused order stands" in asyncio.run(hurried()).usage.notes
     assert model.prompts[0].passages[0].title == "On kafka"
+
+
+def test_while_a_reranker_is_stuck_later_questions_do_without_it_and_wait_for_no_thread(library: Library):
+    reranker = StuckReranker()
+
+    async def hurried() -> tuple[list[Answer], int]:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        twin = library.twin(ScriptedModel(TRUE), reranker=reranker, rerank_seconds=0.2)
+        late = [await answer(Question(query=OFFSET), twin, request_id="r") for _ in range(3)]
+        asked = reranker.asked
+        reranker.let_go.set()
+        async with asyncio.timeout(30):
+            while (await answer(Question(query=OFFSET), twin, request_id="r")).usage.notes:
+                await asyncio.sleep(0)
+        return late, asked
+
+    late, asked = asyncio.run(hurried())
+    assert [given_answer.usage.notes for given_answer in late] == [(OUT_OF_TIME,), (SKIPPED,), (SKIPPED,)]
+    assert asked == 1
 
 
 def test_rewordings_and_a_hypothetical_answer_are_searched_for_and_paid(library: Library):
