@@ -17,11 +17,13 @@ ENV PATH=/app/.venv/bin:$PATH \
 # torch is named exactly: pip then takes a CPU build where an index offers one. To offer one, build with
 # --build-arg PIP_EXTRA_INDEX_URL=<address of an index of CPU builds>; without it the (much larger) default build is installed.
 ARG PIP_EXTRA_INDEX_URL
+# Extras to install, separated by commas: otel (traces), train (a model of one's own, loaded in this process). None by default.
+ARG TWIN_EXTRAS=""
 COPY --chown=twin:twin pyproject.toml constraints.txt README.md LICENSE ./
 RUN mkdir llm_engineering \
     && touch llm_engineering/__init__.py \
     && python -m venv .venv \
-    && .venv/bin/python -m pip install --no-cache-dir --disable-pip-version-check -c constraints.txt "torch==2.13.0" -e .
+    && .venv/bin/python -m pip install --no-cache-dir --disable-pip-version-check -c constraints.txt "torch==2.13.0" -e ".${TWIN_EXTRAS:+[$TWIN_EXTRAS]}"
 COPY --chown=twin:twin . .
 
 VOLUME /data

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tomllib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +21,11 @@ SETTINGS = {name.upper() for name in Settings.model_fields}
 SECRETS = {"MONGO_USERNAME", "MONGO_PASSWORD", "INDEX_API_KEY"}
 ONLY_SERVERS = {"VLLM_BASE", "VLLM_ADAPTER", "VLLM_CONTEXT"}
 """What only a server of the compose file reads."""
+BESIDE = {
+    "OPENAI_API_KEY", "CHROMIUM_PATH", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS", "ZENML_CONFIG_PATH",
+    "TWIN_EXTRAS",
+}  # fmt: skip
+"""What libraries and the build of the image read, without being a setting."""
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES = COMPOSE["services"]
 SERVERS = {name: service for name, service in SERVICES.items() if "profiles" not in service}
@@ -140,7 +146,7 @@ def test_every_variable_of_the_servers_is_explained_in_the_example():
 def test_the_example_names_every_setting_and_nothing_unknown():
     offered = [name for name, _ in OFFERED.findall(EXAMPLE)]
     assert len(offered) == len(set(offered))
-    assert set(offered) == SETTINGS | SECRETS | ONLY_SERVERS
+    assert set(offered) == SETTINGS | SECRETS | ONLY_SERVERS | BESIDE
 
 
 def test_the_example_as_it_stands_changes_nothing(tmp_path, monkeypatch):
@@ -231,6 +237,15 @@ def test_the_container_runs_what_exists_as_somebody_else_than_root():
     assert modules == ["tools.warehouse", "tools.schedule"]
     assert all((ROOT / module.replace(".", "/")).with_suffix(".py").is_file() for module in modules)
     assert DOCKERFILE.index("\nUSER twin\n") < DOCKERFILE.index("\nCOPY ")
+
+
+@pytest.mark.parametrize(("chosen", "installed"), [("", "."), ("otel,train", ".[otel,train]")])
+def test_the_image_has_the_extras_that_are_asked_for(chosen, installed):
+    [argument] = re.findall(r"-e (\".+\")$", DOCKERFILE, re.MULTILINE)
+    said = subprocess.check_output(["sh", "-c", f"printf %s {argument}"], env={"TWIN_EXTRAS": chosen}, text=True)
+    assert said == installed
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert {"otel", "train"} <= extras.keys()
 
 
 def test_the_build_names_no_package_index():
