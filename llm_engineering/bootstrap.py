@@ -418,6 +418,7 @@ async def open_twin(settings: "Settings", config: AnswerConfig) -> AsyncIterator
                 embedder=embedder,
                 sparse=sparse,
                 model=model,
+                endpoint=settings.llm_base_url if plans(settings) else "",
                 planner=model if plans(settings) else None,
                 reranker=await asyncio.to_thread(open_reranker, settings),
                 config=fitted(config, model),

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from llm_engineering.domain.answers import Answer, Question
+from llm_engineering.domain.chat import VERSION as PROMPTS
 from llm_engineering.domain.entities import Frozen
 from llm_engineering.domain.errors import ModelReplyInvalid, PromptTooLong, StoreUnavailable, UsageError
 from llm_engineering.rag.answer import answer
@@ -139,10 +140,14 @@ async def answer_all(
 
 
 def state_of(twin: Twin) -> str:
-    """Digest of what answers follow from: the index and how far it has come, the warehouse, the model, the numbers."""
+    """Digest of what answers follow from: the index and how far it has come, the warehouse, the prompts, the models, where
+    they are, and the numbers. No secret is part of it.
+    """
     status = twin.index.status()
     followed = twin.warehouse.watermark(status.watermark_name) if status.watermark_name else None
-    parts = [status.recipe, followed, twin.warehouse.head(), twin.model.name, twin.config.digest()]
+    reranker = twin.reranker.name if twin.reranker else None
+    models = [twin.model.name, twin.endpoint, reranker, PROMPTS]
+    parts = [status.recipe, followed, twin.warehouse.head(), *models, twin.config.digest()]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -56,6 +56,8 @@ class Twin:
     sparse: SparseEncoder
     model: ChatModel
     """Writes the answer."""
+    endpoint: str = ""
+    """Address of the server where the model is; two servers may have another model under the same name."""
     planner: ChatModel | None = None
     """Reads questions and rewords them; ``None``: rules do it, and nothing is reworded (the ``offline`` model does neither)."""
     reranker: Reranker | None = None

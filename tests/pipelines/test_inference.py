@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from llm_engineering.domain.errors import ModelUnavailable, StoreUnavailable, Us
 from llm_engineering.features.sync import sync
 from llm_engineering.rag.batch import answer_all, read_questions, state_of
 from llm_engineering.settings import load_settings
-from tests.doubles.models import FailingModel, NarrowModel, ScriptedModel
+from tests.doubles.models import FailingModel, LongestFirst, NarrowModel, ScriptedModel
 from tests.unit.rag.library import Library, three_articles
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,8 +100,15 @@ def test_a_sync_that_changes_nothing_keeps_every_answer(run, library):
 def test_another_model_or_other_numbers_make_another_state(library):
     other = ScriptedModel()
     other.name = "another"
-    states = {state_of(library.twin()), state_of(library.twin(other)), state_of(library.twin(k=2))}
-    assert len(states) == 3
+    twins = [library.twin(), library.twin(other), library.twin(k=2), library.twin(reranker=LongestFirst())]
+    elsewhere = replace(library.twin(), endpoint="http://127.0.0.1:8000/v1")
+    assert len({state_of(twin) for twin in (*twins, elsewhere)}) == 5
+
+
+def test_a_new_wording_of_the_prompts_makes_another_state(library, monkeypatch):
+    before = state_of(library.twin())
+    monkeypatch.setattr("llm_engineering.rag.batch.PROMPTS", 99)
+    assert state_of(library.twin()) != before
 
 
 def test_answers_to_other_questions_stay_in_the_file(run):
