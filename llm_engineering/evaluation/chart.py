@@ -1,11 +1,13 @@
 """The figures of a report as one picture: a point and an interval each, part below part."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Picture
 
-from llm_engineering.evaluation.report import EvaluationReport
+from llm_engineering.evaluation.human import NAME as PEOPLE
+from llm_engineering.evaluation.report import EvaluationReport, Part
 
 _ROW, _HEAD, _WIDTH = 0.32, 0.9, 8.0
 """Inches of a figure's line and of a part's frame, and of the whole picture's width."""
@@ -35,5 +37,14 @@ def draw(report: EvaluationReport, file: Path, *, level: float) -> None:
                       max(1.03, *(mean + high for mean, high in zip(means, upper, strict=True))))  # fmt: skip
         axis.set_title(part.name, loc="left", fontsize=10)
         axis.grid(axis="x", alpha=0.3)
-    picture.supxlabel(f"mean and {level:.0%} bootstrap interval", fontsize=8)
+    picture.supxlabel(caption(parts, level=level), fontsize=8)
     picture.savefig(file, format="png", dpi=120, metadata={"Software": None})
+
+
+def caption(parts: Sequence[Part], *, level: float) -> str:
+    """What the intervals of these parts are: a share of people's choices has Wilson's, every other figure a bootstrap one."""
+    people = [part.name == PEOPLE for part in parts]
+    if any(people) and not all(people):
+        return f"mean and {level:.0%} interval: bootstrap, and Wilson's for the choices of people"
+    kind = "Wilson's" if any(people) else "bootstrap"
+    return f"mean and {level:.0%} {kind} interval"

@@ -7,7 +7,9 @@ import pytest
 from inline_snapshot import snapshot
 
 from llm_engineering.domain.errors import StoreUnavailable, UsageError
+from llm_engineering.evaluation.chart import caption
 from llm_engineering.evaluation.folder import write
+from llm_engineering.evaluation.human import NAME as PEOPLE
 from llm_engineering.evaluation.intervals import Interval
 from llm_engineering.evaluation.questions import LeftOut
 from llm_engineering.evaluation.report import Evaluated, EvaluationReport, Figure, Part, combined, markdown
@@ -125,3 +127,10 @@ def test_figures_beyond_one_and_single_values_are_drawn(tmp_path):
     )
     write(report(tmp_path, Evaluated(parts=(odd,))), level=0.9)
     assert (tmp_path / "report" / "report.png").stat().st_size > 1000
+
+
+def test_the_picture_says_which_intervals_it_shows():
+    people = Part(name=PEOPLE, figures=PART.figures)
+    assert caption([PART], level=0.95) == "mean and 95% bootstrap interval"
+    assert caption([people], level=0.9) == "mean and 90% Wilson's interval"
+    assert "bootstrap, and Wilson's" in caption([PART, people], level=0.95)
