@@ -1,38 +1,16 @@
-"""From a finished run to the registry, and ZenML's model control plane beside it."""
+"""ZenML's model control plane beside the registry: it shows what the registry says, and decides nothing."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from zenml import log_metadata, step
+from zenml import log_metadata
 from zenml.client import Client
 from zenml.enums import ModelStages
 
-from llm_engineering import bootstrap
 from llm_engineering.domain.registry import ModelStage, ModelVersion
-from llm_engineering.settings import load_settings
-from llm_engineering.training.keep import keep
 
 _STAGES = {ModelStage.CURRENT: ModelStages.PRODUCTION, ModelStage.RETIRED: ModelStages.ARCHIVED}
 """What a stage is called there. A candidate has none: only one version may be in ``staging``."""
-
-
-@step(enable_cache=False)
-def register_model(
-    run: str, name: str, evaluation: dict[str, float] | None = None, start: str | None = None
-) -> Annotated[ModelVersion, "registered_model"]:
-    """Export a finished stage behind the parity gate and keep it as a candidate; what was kept before is not kept twice."""
-    settings = load_settings()
-    home = bootstrap.prepare_home(settings)
-    registry = bootstrap.open_registry(settings)
-    version, report = keep(
-        Path(run), name=name, registry=registry, work=home / "exports", evaluation=evaluation,
-        start=Path(start) if start else None,
-    )  # fmt: skip
-    mirror(registry.versions(name))
-    parity = {each.form: each.mean for each in report.parity.comparisons} if report else {}
-    log_metadata(metadata={**_facts(version), "parity": parity, "new": report is not None}, infer_artifact=True)
-    return version
 
 
 def mirror(versions: Sequence[ModelVersion]) -> None:

@@ -36,6 +36,9 @@ shown()
 registry.promote("ann@2")
 shown()
 shown()
+registry.rollback("ann")
+registry.retire("ann@2")
+shown()
 print(json.dumps(told))
 """
 
@@ -56,6 +59,7 @@ def test_versions_facts_and_stages_are_mirrored_and_doing_it_twice_changes_nothi
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    first, second, third = json.loads(done.stdout.splitlines()[-1])
+    first, second, third, last = json.loads(done.stdout.splitlines()[-1])
     assert first == {"v1": ["production", 9.5, 2], "v2": [None, 9.5, 2]}
     assert second == third == {"v1": ["archived", 9.5, 2], "v2": ["production", 9.5, 2]}
+    assert last == {"v1": ["production", 9.5, 2], "v2": ["archived", 9.5, 2]}  # what the command line did in between
