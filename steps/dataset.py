@@ -16,6 +16,8 @@ from zenml.models import ArtifactVersionResponse
 from llm_engineering import bootstrap
 from llm_engineering.dataset import store
 from llm_engineering.dataset.audit import Audit
+from llm_engineering.dataset.bias import Bias
+from llm_engineering.dataset.budget import Cost
 from llm_engineering.dataset.build import Build, MakePairs, Teach, build, draw, write_instructions
 from llm_engineering.dataset.estimate import Estimate
 from llm_engineering.dataset.instruct import RULES
@@ -27,12 +29,13 @@ from llm_engineering.domain.errors import UsageError
 from llm_engineering.domain.ports import Warehouse
 from llm_engineering.domain.samples import AuthorPassage, Refusal, Sample
 from llm_engineering.settings import Settings, load_settings
-from steps.preferences import estimated_pairs, pair_maker
+from steps.preferences import PAIRS, estimated_pairs, pair_maker
 from steps.progress import Bar, bar
 
 DATASET = "dataset"
 KEPT_VERSIONS = 5
 EXAMPLES = 5
+TEACHER = "teacher"
 
 
 class DatasetReport(Frozen):
@@ -48,6 +51,12 @@ class DatasetReport(Frozen):
     passages: int = 0
     samples: dict[str, int] = Field(default_factory=dict)
     pairs: dict[str, int] = Field(default_factory=dict)
+    chosen_longer: float | None = None
+    """Share of pairs whose chosen answer is the longer one."""
+    formats: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    """By kind of markup the share of chosen and of rejected answers that have it."""
+    bias_before: Bias | None = None
+    """The same of the models' answers before formats and lengths were matched."""
     styles: dict[str, int] = Field(default_factory=dict)
     refusals: dict[str, int] = Field(default_factory=dict)
     masked: dict[str, int] = Field(default_factory=dict)
@@ -58,6 +67,8 @@ class DatasetReport(Frozen):
     """What the teacher cost."""
     spent_on_pairs: dict[str, float] = Field(default_factory=dict)
     """What rivals and judge of the preference pairs cost."""
+    stopped: dict[str, str] = Field(default_factory=dict)
+    """Why the teacher or the models of the pairs were not asked to the end, such as ``budget``."""
     examples: tuple[str, ...] = ()
     """Some instructions, of a dry run."""
     dropped: tuple[str, ...] = ()
@@ -138,18 +149,17 @@ def built(
     root = _root(settings)
     previous = store.sides(root, sides_of or config.name, config.split)
     dropped = store.drop(root, _withdrawn(warehouse))  # first: they go even if nothing is left to build
-    spent: dict[str, float] = {}
-    spent_on_pairs: dict[str, float] = {}
+    costs: dict[str, Cost] = {}
     with ExitStack() as open_until_done:
         progress = open_until_done.enter_context(bar("documents"))
-        teacher = _teacher(config, settings, warehouse, spent) if config.teacher.enabled else None
+        teacher = _teacher(config, settings, warehouse, costs) if config.teacher.enabled else None
         embed = bootstrap.open_embedder(settings, config.embedding).embed_passages if teacher else None
         made: Build = build(
             warehouse,
             config,
             read=bootstrap.pieces_for(config.clean),
             teach=teacher,
-            make_pairs=make_pairs or pair_maker(config.preference, settings, warehouse, spent_on_pairs),
+            make_pairs=make_pairs or pair_maker(config.preference, settings, warehouse, costs),
             writer=settings.llm_model if teacher else RULES,
             embed=embed,
             previous=previous,
@@ -171,11 +181,19 @@ def built(
         refusals=card.refusals,
         masked=card.masked,
         audit=card.audit,
-        spent=spent,
-        spent_on_pairs=spent_on_pairs,
+        chosen_longer=card.chosen_longer,
+        formats=card.formats,
+        bias_before=card.bias_before,
+        spent=_spent(costs.get(TEACHER)),
+        spent_on_pairs=_spent(costs.get(PAIRS)),
+        stopped={who: cost.stopped for who, cost in costs.items() if cost.stopped},
         dropped=tuple(dropped),
         pushed=bootstrap.push_dataset(settings, folder, config.hub_repository) if config.hub_repository else "",
     )
+
+
+def _spent(cost: Cost | None) -> dict[str, float]:
+    return cost.model_dump(exclude={"stopped"}) if cost is not None else {}
 
 
 def _withdrawn(warehouse: Warehouse) -> list[str]:
@@ -213,17 +231,15 @@ def _dry(config: DatasetConfig, settings: Settings, warehouse: Warehouse) -> Dat
     )
 
 
-def _teacher(config: DatasetConfig, settings: Settings, warehouse: Warehouse, spent: dict[str, float]) -> Teach:
-    """The teacher at ``LLM_MODEL``, as the build calls it; what it cost is put into ``spent``."""
+def _teacher(config: DatasetConfig, settings: Settings, warehouse: Warehouse, costs: dict[str, Cost]) -> Teach:
+    """The teacher at ``LLM_MODEL``, as the build calls it; what it cost is put into ``costs``."""
     _require_teacher(settings)
 
     def teaching(passages: Sequence[AuthorPassage], by_rules: Sequence[Sample]) -> tuple[list[Sample], list[Refusal]]:
         lessons = lessons_for(passages, by_rules, config.instruct)
         with bar("teacher") as progress:
             taught = asyncio.run(_taught(lessons, config, settings, warehouse, progress))
-        spent.update(
-            taught.cost.model_dump(include={"calls", "replayed", "prompt_tokens", "completion_tokens", "money"})
-        )
+        costs[TEACHER] = taught.cost
         return taken_over(by_rules, taught), list(taught.refusals)
 
     return teaching

@@ -5,31 +5,36 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llm_engineering import bootstrap
-from llm_engineering.dataset.build import MakePairs
+from llm_engineering.dataset.budget import Cost
+from llm_engineering.dataset.build import MadePairs, MakePairs
 from llm_engineering.dataset.estimate import Estimate
 from llm_engineering.dataset.preferences import Preferred, Rival, estimate_pairs, prefer
 from llm_engineering.dataset.votes import from_feedback
 from llm_engineering.domain.config import ChatConfig
 from llm_engineering.domain.dataset_config import PreferenceConfig
 from llm_engineering.domain.ports import Warehouse
-from llm_engineering.domain.samples import Pair, PairSource, Refusal, Sample
+from llm_engineering.domain.samples import PairSource, Sample
 from llm_engineering.settings import Settings
 from steps.progress import bar
 
+PAIRS = "pairs"
+"""Who the cost of the pairs is named after."""
+
 
 def pair_maker(
-    config: PreferenceConfig, settings: Settings, warehouse: Warehouse, spent: dict[str, float]
+    config: PreferenceConfig, settings: Settings, warehouse: Warehouse, costs: dict[str, Cost]
 ) -> MakePairs | None:
-    """What makes the pairs of the configured sources; ``None`` where there is none. What it cost is put into ``spent``."""
+    """What makes the pairs of the configured sources; ``None`` where there is none. What it cost is put into ``costs``."""
     if not config.sources:
         return None
 
-    def make(samples: Sequence[Sample]) -> tuple[list[Pair], list[Refusal]]:
-        made = [from_feedback(warehouse.feedback())] if PairSource.FEEDBACK in config.sources else []
-        if _needs_models(config):
-            made.append(asyncio.run(_preferred(samples, config, settings, warehouse)))
-            spent.update(made[-1].cost.model_dump(exclude={"stopped"}))
-        return [pair for each in made for pair in each.pairs], [line for each in made for line in each.refusals]
+    def make(samples: Sequence[Sample]) -> MadePairs:
+        judged = from_feedback(warehouse.feedback() if PairSource.FEEDBACK in config.sources else ())
+        if not _needs_models(config):
+            return MadePairs(judged.pairs, judged.refusals)
+        made = asyncio.run(_preferred(samples, config, settings, warehouse))
+        costs[PAIRS] = made.cost
+        return MadePairs(judged.pairs + made.pairs, judged.refusals + made.refusals, made.bias_before)
 
     return make
 
@@ -41,9 +46,9 @@ def pairs_against(folder: Path, config: PreferenceConfig, warehouse: Warehouse, 
     """
     config = config.model_copy(update={"sources": (PairSource.TWIN,)})
 
-    def make(samples: Sequence[Sample]) -> tuple[list[Pair], list[Refusal]]:
+    def make(samples: Sequence[Sample]) -> MadePairs:
         made = asyncio.run(_against(folder, samples, config, warehouse, name))
-        return list(made.pairs), list(made.refusals)
+        return MadePairs(made.pairs, made.refusals, made.bias_before)
 
     return make
 

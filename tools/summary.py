@@ -71,6 +71,12 @@ def require_success(reports: Reports) -> None:
             f"Nothing could be read ({found or 'the sources are empty'})",
             hint="The report says why for each link; what was stored before is kept.",
         )
+    imported = reports.get("import_documents")
+    if imported is not None and imported.refused and not imported.written + imported.present:
+        raise SourceError(
+            f"Nothing could be imported: all {len(imported.refused)} entries were refused",
+            hint="The report says why for each.",
+        )
     if answered is not None and not answered.answered + answered.kept:
         raise TwinError("No question was answered", hint="The report says why for each.")
     evaluated = reports.get("write_evaluation")
@@ -127,6 +133,7 @@ def _dataset(console: Console, report: Any, stored: Any, seconds: float) -> None
     table.add_row("samples", _counted(report.samples))
     if any(report.pairs.values()):
         table.add_row("pairs", _counted(report.pairs))
+        _bias(table, report)
     if report.styles:
         table.add_row("asked by", _counted(report.styles))
     table.add_row("refused", _counted(report.refusals))
@@ -139,10 +146,11 @@ def _dataset(console: Console, report: Any, stored: Any, seconds: float) -> None
         table.add_row("teacher", f"{asked.prompts:,} calls to make, {asked.replayed:,} in the journal")
         table.add_row("tokens", f"about {asked.prompt_tokens:,} read, {asked.completion_tokens:,} written")
         table.add_row("cost", f"about {asked.likely:.2f}, at most {asked.most:.2f}")
-    if report.spent:
-        table.add_row(
-            "teacher", ", ".join(f"{value:,.10g} {name.replace('_', ' ')}" for name, value in report.spent.items())
-        )
+    for name, spent in (("teacher", report.spent), ("models of pairs", report.spent_on_pairs)):
+        if spent:
+            table.add_row(name, ", ".join(f"{value:,.10g} {what.replace('_', ' ')}" for what, value in spent.items()))
+    if report.stopped:
+        table.add_row("stopped early", ", ".join(f"{who}: {reason}" for who, reason in report.stopped.items()))
     if report.audit is not None:
         table.add_row(
             "audit", f"{report.audit.leaks} leaks, {report.audit.repeated_instructions} repeated instructions"
@@ -155,6 +163,20 @@ def _dataset(console: Console, report: Any, stored: Any, seconds: float) -> None
     if report.pushed:
         table.add_row("pushed", report.pushed)
     console.print(table)
+
+
+def _bias(table: Table, report: Any) -> None:  # noqa: ANN401  # what the step returned
+    """What tells chosen answers from rejected ones by their form, and what did before they were matched."""
+    if report.chosen_longer is None:
+        return
+    before = report.bias_before
+    was = f" ({before.chosen_longer:.0%} as the models wrote)" if before else ""
+    table.add_row("chosen longer", f"{report.chosen_longer:.0%}{was}")
+    for kind, (chosen, rejected) in report.formats.items():
+        written = before.formats.get(kind, (0.0, 0.0))[1] if before else 0.0
+        if chosen or rejected or written:
+            was = f" ({written:.0%} as the models wrote)" if before else ""
+            table.add_row(f"  with {kind}", f"{chosen:.0%} of the chosen, {rejected:.0%} of the rejected{was}")
 
 
 def _counted(counts: Mapping[str, int]) -> str:

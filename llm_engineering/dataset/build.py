@@ -7,8 +7,10 @@ pairs, ``audit``. Nothing is written here: what comes back is whole, or an error
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from llm_engineering.dataset.audit import audit, require_no_leak
+from llm_engineering.dataset.bias import Bias
 from llm_engineering.dataset.card import DocumentLine, card_of
 from llm_engineering.dataset.decontamination import EvaluationTexts, read_evaluation_sets
 from llm_engineering.dataset.instruct import RULES, instruct, same_question
@@ -26,7 +28,17 @@ from llm_engineering.domain.samples import AuthorPassage, Decision, Pair, Refusa
 
 Teach = Callable[[Sequence[AuthorPassage], Sequence[Sample]], tuple[list[Sample], list[Refusal]]]
 """A teacher: given the passages and what the rules made of them, all samples, its own in the place of those it wrote better."""
-MakePairs = Callable[[Sequence[Sample]], tuple[list[Pair], list[Refusal]]]
+
+
+class MadePairs(NamedTuple):
+    """Pairs, what became none, and how the two sides differed as the models wrote, before anything was matched."""
+
+    pairs: Sequence[Pair]
+    refusals: Sequence[Refusal] = ()
+    bias_before: Bias | None = None
+
+
+MakePairs = Callable[[Sequence[Sample]], MadePairs]
 """Preference pairs for kept samples, their ``chosen`` the author's answer; and pairs that come from elsewhere."""
 Progress = Callable[[int, int, str], None]
 """Called with how many documents are read, of how many, and which."""
@@ -91,10 +103,11 @@ def build(
     refusals = [*drawn.refusals, *refusals, *gated.refused, *refused, *leaking]
     masked = gated.masked
     pairs: list[Pair] = []
+    made = MadePairs(())
     if make_pairs is not None and separated:
-        made, unmade = make_pairs(separated)
+        made = make_pairs(separated)
         gated_pairs = gate_pairs(
-            made,
+            made.pairs,
             config=config.quality,
             revision_text=drawn.text,
             length_ratio=config.preference.length_ratio,
@@ -102,7 +115,7 @@ def build(
         )
         kept, across = pairs_apart(gated_pairs.kept, separated, drawn.sides.of)
         pairs = [_in_a_voice(pair, drawn.states) for pair in kept]
-        refusals += [*unmade, *gated_pairs.refused, *across]
+        refusals += [*made.refusals, *gated_pairs.refused, *across]
         masked = masked + gated_pairs.masked
     if not separated:
         raise DatasetError(_nothing_left(drawn, refusals), hint=_NOTHING_HINT)
@@ -121,6 +134,7 @@ def build(
         masked=masked,
         decisions=Counter(decision.verdict for decision in warehouse.decisions()),
         audit=found,
+        bias_before=made.bias_before,
     )
     return Build(Dataset(card, by_side, paired), refusals)
 

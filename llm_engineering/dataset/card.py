@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pydantic import Field
 
 from llm_engineering.dataset.audit import Audit
-from llm_engineering.dataset.bias import bias_of
+from llm_engineering.dataset.bias import Bias, bias_of
 from llm_engineering.domain import chat
 from llm_engineering.domain.dataset_config import DatasetConfig
 from llm_engineering.domain.entities import Frozen
@@ -67,6 +67,10 @@ class Card(Frozen):
     pair_sources: dict[str, int]
     chosen_longer: float | None = None
     """Share of pairs whose chosen answer is the longer one, equal ones by half; near one half, length tells nothing."""
+    formats: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    """By kind of markup the share of chosen and of rejected answers that have it; near each other, format tells nothing."""
+    bias_before: Bias | None = None
+    """Of the pairs against models' answers, as the models wrote: before formats and lengths were matched."""
     passages: int
     refusals: dict[str, int]
     masked: dict[str, int]
@@ -99,10 +103,12 @@ def card_of(
     masked: Mapping[str, int],
     decisions: Mapping[str, int],
     audit: Audit,
+    bias_before: Bias | None = None,
 ) -> Card:
     """The card of a build; its version is the digest of samples, pairs and of the card itself."""
     everything = [sample for split in Split for sample in samples.get(split, ())]
     paired = [pair for split in Split for pair in pairs.get(split, ())]
+    bias = bias_of(paired)
     card = Card(
         name=config.name,
         recipe=recipe_of(config, writer=writer),
@@ -117,7 +123,9 @@ def card_of(
         kinds=_counts(sample.provenance.kind.value for sample in everything),
         languages=_counts(sample.provenance.language or "not stated" for sample in everything),
         pair_sources=_counts(pair.source.value for pair in paired),
-        chosen_longer=round(bias_of(paired).chosen_longer, 3) if paired else None,
+        chosen_longer=round(bias.chosen_longer, 3) if paired else None,
+        formats={kind: (round(chosen, 3), round(rejected, 3)) for kind, (chosen, rejected) in bias.formats.items()},
+        bias_before=bias_before if paired else None,
         passages=passages,
         refusals=_counts(refusal.reason for refusal in refusals),
         masked=dict(sorted(masked.items())),
@@ -173,8 +181,8 @@ def readme(card: Card) -> str:
         *_front_matter(card),
         f"# {card.name}, version {card.version}",
         "",
-        "Instructions and answers of an LLM Twin. The answers are passages of the authors' own text, verbatim; the instructions "
-        "were written for them. Each row names the document, revision and characters that its answer comes from.",
+        f"Instructions and answers of an LLM Twin. {_whose_words(card)} Each row names the document, revision and characters "
+        "that its answer comes from.",
         "",
         "## Authors",
         "",
@@ -212,7 +220,7 @@ def readme(card: Card) -> str:
         *_list("Kinds", card.kinds),
         *_list("Languages", card.languages),
         *_list("Rejected answers from", card.pair_sources),
-        *([f"Chosen answer longer than the rejected one: {card.chosen_longer:.1%}.", ""] if card.pair_sources else []),
+        *_bias(card),
         *_list("Sources", dict(sorted(sources.items(), key=lambda item: (-item[1], item[0])))),
         "## Refused",
         "",
@@ -246,6 +254,35 @@ def readme(card: Card) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _whose_words(card: Card) -> str:
+    """What is verbatim and what is not."""
+    masked = ", save for what is masked" if card.masked else ""
+    own, rephrased = card.origins.get(Origin.AUTHOR, 0), card.origins.get(Origin.REPHRASED, 0)
+    if not rephrased:
+        return f"The answers are passages of the authors' own text, verbatim{masked}; the instructions were written for them."
+    return (
+        f"{own} answers are passages of the authors' own text, verbatim{masked}; their instructions were written for them. "
+        f"{rephrased} answers are not the authors' words: a teacher model wrote them, and their instructions, about a passage."
+    )
+
+
+def _bias(card: Card) -> list[str]:
+    """What tells chosen answers from rejected ones by their form; nothing without pairs."""
+    if card.chosen_longer is None:
+        return []
+    before = card.bias_before
+    was = f" ({before.chosen_longer:.1%} as the models wrote)" if before else ""
+    rows = [
+        (kind, f"{chosen:.1%}", f"{rejected:.1%}", f"{before.formats.get(kind, (0, 0))[1]:.1%}" if before else "–")
+        for kind, (chosen, rejected) in card.formats.items()
+    ]
+    return [
+        f"Chosen answer longer than the rejected one: {card.chosen_longer:.1%}{was}. Answers with markup:",
+        "",
+        *_table(("markup", "chosen", "rejected", "rejected as written"), rows),
+    ]
 
 
 def _front_matter(card: Card) -> list[str]:

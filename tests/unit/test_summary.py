@@ -1,6 +1,7 @@
 """What a person reads at the end of a run."""
 
 import json
+from contextlib import nullcontext
 from io import StringIO
 from types import SimpleNamespace
 from typing import Any
@@ -10,9 +11,12 @@ from inline_snapshot import snapshot
 from rich.console import Console
 
 from llm_engineering.crawl.report import CrawlReport, LinkLine
+from llm_engineering.dataset.bias import Bias
 from llm_engineering.domain.entities import LinkOutcome
 from llm_engineering.domain.errors import SourceError
+from llm_engineering.domain.ports import RestoreReport
 from llm_engineering.features.sync import SyncReport
+from steps.dataset import DatasetArtifact, DatasetReport
 from tools.summary import MOST_LINES, as_json, print_summary, require_success
 
 SYNCED = SyncReport(documents=2, removed=1, chunks=12, embedded=7, reused=5, retired=4, seconds={"embed": 1.8})
@@ -82,3 +86,45 @@ def test_a_crawl_that_read_nothing_is_an_error_that_says_so(lines: tuple[LinkLin
 def test_programs_get_every_line():
     given = {"crawl_sources": CrawlReport.of([line(LinkOutcome.REFUSED, "tag/x", "listing-page")], seconds=0)}
     assert json.loads(as_json(given))["crawl_sources"]["lines"][0]["url"] == "https://ada.example/tag/x"
+
+
+def test_a_build_of_pairs_says_what_they_cost_what_stopped_and_how_their_sides_differ():
+    report = DatasetReport(
+        name="twin",
+        version="v",
+        folder="f",
+        documents=3,
+        passages=9,
+        samples={"train": 9},
+        pairs={"train": 8},
+        chosen_longer=0.5,
+        formats={"lists": (0.1, 0.2), "bold": (0.0, 0.0)},
+        bias_before=Bias(pairs=8, chosen_longer=0.125, formats={"lists": (0.1, 0.9), "bold": (0.0, 0.0)}),
+        spent_on_pairs={"calls": 8, "money": 0.25},
+        stopped={"pairs": "budget"},
+    )
+    shown = read({"build_dataset": report, "store_dataset": DatasetArtifact(artifact="dataset_twin:1")})
+    assert [" ".join(line.strip("│ ").split()) for line in shown.splitlines()[4:11]] == snapshot(
+        [
+            "pairs │ 8 train",
+            "chosen longer │ 50% (12% as the models wrote)",
+            "with lists │ 10% of the chosen, 20% of the rejected (90% as the models",
+            "wrote)",
+            "refused │ none",
+            "models of pairs │ 8 calls, 0.25 money",
+            "stopped early │ pairs: budget",
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("imported", "fails"),
+    [
+        (RestoreReport(refused=("line 2: no document", "line 3: no document")), True),
+        (RestoreReport(present=1, refused=("line 2: no document",)), False),
+        (RestoreReport(), False),
+    ],
+)
+def test_an_import_fails_only_if_every_entry_was_refused(imported: RestoreReport, fails: bool):
+    with pytest.raises(SourceError, match="all 2 entries were refused") if fails else nullcontext():
+        require_success({"import_documents": imported, "sync_index": SYNCED, "store_features": STORED})

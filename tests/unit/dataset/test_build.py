@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from llm_engineering.dataset import store
-from llm_engineering.dataset.build import decide, draw, in_order_of_arrival
+from llm_engineering.dataset.build import MadePairs, decide, draw, in_order_of_arrival
 from llm_engineering.domain.dataset_config import AuthorTerms, DatasetConfig, PassageConfig, SplitConfig
 from llm_engineering.domain.entities import Author, TombstoneReason
 from llm_engineering.domain.errors import DatasetError, DatasetLeak, UnknownAuthor
@@ -214,7 +214,7 @@ WRONG = " ".join(
 
 
 def rejected_for(samples):
-    return [Pair.of(each, WRONG, source=PairSource.OTHER, rejected_by="weak") for each in samples], []
+    return MadePairs([Pair.of(each, WRONG, source=PairSource.OTHER, rejected_by="weak") for each in samples])
 
 
 def test_pairs_stand_on_the_side_of_their_document(folder):
@@ -237,7 +237,7 @@ def test_a_judged_pair_that_quotes_held_out_text_is_refused(folder):
         rejected_by="twin",
         document_ids=(trained_on.provenance.document_id,),
     )
-    made = built(folder, HALVES, make_pairs=lambda samples: ([pair], []))
+    made = built(folder, HALVES, make_pairs=lambda samples: MadePairs([pair]))
     assert not any(made.dataset.pairs.values())
     assert [refusal.reason for refusal in made.refusals if refusal.subject == "p1"] == ["held-out-elsewhere"]
 
@@ -251,7 +251,7 @@ def test_feedback_on_another_authors_document_is_refused_and_what_is_kept_stands
     own = built(folder, of_ann).dataset.samples[Split.TRAIN][0].provenance.document_id
     (foreign,) = {line.id for line in built(folder, HALVES).dataset.card.documents if line.author == "Bob Hill"}
     pairs = [judged("one", own), judged("two", foreign), judged("three", own, foreign), judged("four")]
-    made = built(folder, of_ann, make_pairs=lambda samples: (list(pairs), []))
+    made = built(folder, of_ann, make_pairs=lambda samples: MadePairs(pairs))
     refused = {r.subject: r.reason for r in made.refusals if r.subject in {pair.id for pair in pairs}}
     assert refused == {pairs[1].id: "document-not-in-the-build", pairs[2].id: "document-not-in-the-build"}
     kept = [pair for side in made.dataset.pairs.values() for pair in side]
@@ -263,7 +263,7 @@ def test_feedback_on_another_authors_document_is_refused_and_what_is_kept_stands
 
 def test_a_judged_pair_is_asked_for_in_the_voice_that_its_documents_have(folder, tmp_path):
     bob = Author.named("Bob Hill")
-    alone = built(folder, HALVES, make_pairs=lambda samples: ([judged("four")], []))
+    alone = built(folder, HALVES, make_pairs=lambda samples: MadePairs([judged("four")]))
     with closing(warehouse_at(folder)) as warehouse:
         warehouse.save_author(bob)
         warehouse.record([draft("e", article("gamma")).model_copy(update={"author_id": bob.id})])
@@ -271,7 +271,7 @@ def test_a_judged_pair_is_asked_for_in_the_voice_that_its_documents_have(folder,
     of = {line.author: line.id for line in card.documents}
     pairs = [judged("one", of["Ann Lee"]), judged("two", of["Bob Hill"]), judged("three")]
     made = built(
-        folder, HALVES, previous=dict.fromkeys(card.sides, Split.TRAIN), make_pairs=lambda samples: (pairs, [])
+        folder, HALVES, previous=dict.fromkeys(card.sides, Split.TRAIN), make_pairs=lambda samples: MadePairs(pairs)
     )
     store.write(made.dataset, tmp_path / "root")
     (file,) = (tmp_path / "root").rglob("preference/train.parquet")

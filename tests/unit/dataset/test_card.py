@@ -4,12 +4,13 @@ import pytest
 import yaml
 
 from llm_engineering.dataset import store
+from llm_engineering.dataset.bias import Bias
 from llm_engineering.dataset.card import readme, recipe_of
 from llm_engineering.domain.dataset_config import AuthorTerms, DatasetConfig
 from llm_engineering.domain.errors import DatasetError, StoreUnavailable
 from llm_engineering.domain.samples import Split
 from tests.doubles.writing import article, built, draft, record
-from tests.unit.dataset.test_build import HALVES
+from tests.unit.dataset.test_build import HALVES, rejected_for
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +110,23 @@ def test_a_folder_that_cannot_be_written_is_an_error_that_says_what_to_do(made, 
     (tmp_path / "datasets").write_text("a file")
     with pytest.raises(StoreUnavailable, match="TWIN_HOME"):
         store.write(made.dataset, tmp_path / "datasets")
+
+
+def test_the_card_says_by_what_form_the_two_sides_of_pairs_differ(tmp_path):
+    record(tmp_path, *(draft(f"d{n}", article(f"alpha{n}")) for n in range(8)))
+    before = Bias(pairs=8, chosen_longer=0.25, formats={"lists": (0.0, 0.875)})
+
+    def make_pairs(samples):
+        return rejected_for(samples)._replace(bias_before=before)
+
+    card = built(tmp_path, HALVES, make_pairs=make_pairs).dataset.card
+    assert card.bias_before == before and card.formats["lists"] == (0, 0)
+    assert f"the rejected one: {card.chosen_longer:.1%} (25.0% as the models wrote)" in readme(card)
+    assert "| lists | 0.0% | 0.0% | 87.5% |" in readme(card)
+
+
+def test_the_card_calls_verbatim_what_is_verbatim_alone(card):
+    assert "verbatim; the instructions were written" in readme(card)
+    mixed = readme(card.model_copy(update={"origins": {"author": 7, "rephrased": 1}, "masked": {"email": 2}}))
+    assert "7 answers are passages of the authors' own text, verbatim, save for what is masked" in mixed
+    assert "1 answers are not the authors' words: a teacher model wrote them" in mixed
