@@ -16,7 +16,7 @@ from llm_engineering.rag.expand import expand
 from llm_engineering.rag.ledger import Ledger
 from llm_engineering.rag.rerank import diversified, reranked
 from llm_engineering.rag.retrieve import author_filter, checked_query
-from llm_engineering.rag.twin import Done, Event, Sources, Text, Twin
+from llm_engineering.rag.twin import Done, Event, Remarks, Sources, Text, Twin
 from llm_engineering.rag.understand import Understanding, understand, understand_with_model
 from llm_engineering.rag.verify import verify
 from llm_engineering.rag.window import Load, fit
@@ -56,8 +56,7 @@ async def answer(question: Question, twin: Twin, *, request_id: str, sampling: S
             with ledger.stage("write"):
                 reply = await twin.model.complete(material.prompt, sampling=sampling or twin.config.sampling)
             given = await _verified(reply, material, twin, ledger, request_id)
-        whole.set(route=given.route.value, grounded=given.grounded, citations=len(given.citations))
-        whole.set(input_tokens=given.usage.prompt_tokens, output_tokens=given.usage.completion_tokens)
+        _tell(whole, given)
     return given
 
 
@@ -69,29 +68,37 @@ async def stream(
     The pieces are the model's own words; what could not be verified in them is gone from the answer in ``Done``.
     """
     ledger = Ledger(twin.span)
-    material = await _gather(question, twin, ledger)
-    if material.prompt is None:
-        settled = _settled(material, twin, ledger, request_id)
-        yield Sources(())
-        yield Text(settled.answer)
-        yield Done(settled)
-        return
-    yield Sources(material.prompt.passages)
-    reply: Reply | None = None
-    with ledger.stage("write"):
-        pieces = twin.model.stream(material.prompt, sampling=sampling or twin.config.sampling)
-        try:
-            async for piece in pieces:
-                if isinstance(piece, Reply):
-                    reply = piece
-                elif piece:
-                    yield Text(piece)
-        finally:
-            if isinstance(pieces, AsyncGenerator):  # whoever stops listening stops the model too
-                await pieces.aclose()
-    if reply is None:
-        raise ModelReplyInvalid(f"{twin.model.name} ended its stream without a reply", hint="Ask again.")
-    yield Done(await _verified(reply, material, twin, ledger, request_id))
+    with twin.span("answer", operation="invoke_agent", agent="llm-twin") as whole:
+        material = await _gather(question, twin, ledger)
+        if material.prompt is None:
+            given = _settled(material, twin, ledger, request_id)
+            yield Sources(())
+            yield Text(given.answer)
+        else:
+            yield Sources(material.prompt.passages)
+            reply: Reply | None = None
+            with ledger.stage("write"):
+                pieces = twin.model.stream(material.prompt, sampling=sampling or twin.config.sampling)
+                try:
+                    async for piece in pieces:
+                        if isinstance(piece, Reply):
+                            reply = piece
+                        elif piece:
+                            yield Text(piece)
+                finally:
+                    if isinstance(pieces, AsyncGenerator):  # whoever stops listening stops the model too
+                        await pieces.aclose()
+            if reply is None:
+                raise ModelReplyInvalid(f"{twin.model.name} ended its stream without a reply", hint="Ask again.")
+            given = await _verified(reply, material, twin, ledger, request_id)
+        _tell(whole, given)
+    yield Done(given)
+
+
+def _tell(whole: Remarks, given: Answer) -> None:
+    """What became of the question, for its span."""
+    whole.set(route=given.route.value, grounded=given.grounded, citations=len(given.citations))
+    whole.set(input_tokens=given.usage.prompt_tokens, output_tokens=given.usage.completion_tokens)
 
 
 async def _gather(question: Question, twin: Twin, ledger: Ledger) -> _Material:

@@ -16,6 +16,7 @@ from tests.service.test_hosting import KAFKA, AnswerConfig, ChatConfig, ask, ser
 __all__ = ["words"]
 pytestmark = pytest.mark.anyio
 STAGES = {"understand", "expand", "retrieve", "rerank", "assemble", "write", "verify"}
+TOLD = ("gen_ai.operation.name", "twin.route", "twin.grounded")
 CONFIG = AnswerConfig(threshold=0, understand="rules", chat=ChatConfig(retries=0))
 
 
@@ -55,8 +56,11 @@ async def test_a_request_is_one_trace_whose_stages_lie_inside_it(home, log, stre
     assert (root.attributes["http.route"], root.attributes["http.response.status_code"]) == ("/rag", 200)
     assert spans.keys() >= STAGES | {"embed", "chat double"}
     assert {span.context.trace_id for span in spans.values()} == {root.context.trace_id}
-    outer = root if streamed else spans["answer"]
-    assert {spans[stage].parent.span_id for stage in STAGES} == {outer.context.span_id}
+    whole = spans["answer"]
+    assert {spans[stage].parent.span_id for stage in STAGES} == {whole.context.span_id}
+    told = {name: whole.attributes[name] for name in TOLD}
+    assert told == {"gen_ai.operation.name": "invoke_agent", "twin.route": "answer", "twin.grounded": True}
+    assert whole.attributes["gen_ai.usage.output_tokens"] > 0
     assert spans["chat double"].parent.span_id == spans["write"].context.span_id
     assert spans["retrieve"].attributes["gen_ai.operation.name"] == "retrieval"
     assert spans["verify"].attributes["twin.citations"] == 1

@@ -1,7 +1,6 @@
 """A model with a small window is asked what it can read, whatever a conversation or a request holds."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,7 +9,6 @@ from hypothesis import strategies as st
 from llm_engineering.domain.answers import Answer, Message, Prompt, Question
 from llm_engineering.domain.errors import PromptTooLong
 from llm_engineering.rag.answer import CUT, Twin, answer
-from llm_engineering.rag.batch import answer_all
 from llm_engineering.rag.window import Load, fit, size
 from tests.doubles.models import NarrowModel
 from tests.unit.rag.library import KAFKA, Library
@@ -63,14 +61,6 @@ def test_a_request_for_many_passages_gets_as_many_as_the_model_reads(own_library
 def test_a_question_that_no_cut_makes_fit_is_an_error_of_its_own(library: Library):
     with pytest.raises(PromptTooLong):
         ask(library.twin(NarrowModel(200, TRUE)), QUERY + " offset" * 280)
-
-
-def test_a_question_that_is_too_long_is_reported_and_the_rest_of_the_file_is_answered(library: Library, tmp_path: Path):
-    endless, usual = Question(query="What is a log? " + "a log " * 120), Question(query=QUERY)
-    twin, out = library.twin(NarrowModel(250, TRUE)), tmp_path / "answers.jsonl"
-    report = asyncio.run(answer_all([endless, usual], twin, out, state="s"))
-    assert (report.answered, [one.query for one in report.failed]) == (1, [endless.query])
-    assert QUERY in out.read_text()
 
 
 @given(
