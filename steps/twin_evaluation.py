@@ -82,10 +82,15 @@ def judge_twin(
 
     ``name`` is the one under which a folder is to be registered: it is judged against that name's current version, and under
     the reference that it will have, so that pairs and choices of people are found again when that version is judged.
-    Raises :class:`UsageError` for a model or dataset that is not there.
+    Raises :class:`UsageError` for a model, base or dataset that is not there.
     """
     settings = load_settings()
     candidate = find_candidate(model, settings, name=name)
+    if candidate.revision is None and not Path(candidate.base).is_dir():
+        raise UsageError(
+            f"The base {candidate.base}, on which {candidate.name} was trained, is not there: nothing can be compared with it",
+            hint="Bring the folder back, or train again.",
+        )
     held_out = read_held_out(
         dataset or candidate.dataset,
         author=author,

@@ -154,3 +154,12 @@ def test_what_people_chose_before_a_version_was_registered_counts_when_it_is_jud
     people = next(part for part in judge_twin(CONFIG, "twin@2").found.parts if part.name == PEOPLE)
     assert people.counts["choices"] == 1
     assert [one.id for one in blind.pairs() if one.model == "twin@2"] == shown
+
+
+def test_a_version_whose_own_base_is_gone_is_refused_before_anything_is_read(registered: Path, run: Path) -> None:
+    moved = run.rename(run.with_name("moved"))
+    try:
+        with pytest.raises(UsageError, match="on which twin@1 was trained, is not there"):
+            judge_twin(CONFIG, "twin@1")
+    finally:
+        moved.rename(run)
