@@ -208,7 +208,8 @@ def feature_config(path: Path, sources: list[str], author: str | None) -> Featur
 def run_pipeline(name: str, config: Configuration, *, json: bool = False, **options: object) -> dict[str, Any]:
     """Run one pipeline of the table to its end, print its reports, and return them by step.
 
-    Raises the error of the step that failed, and :class:`TwinError` if nothing at all could be crawled, answered or evaluated.
+    Raises the error of the step that failed, and :class:`TwinError` if nothing at all could be crawled, imported,
+    answered or evaluated.
     """
     settings = settings_with_logging()
     prepare_home(settings)
