@@ -42,6 +42,7 @@ from llm_engineering.serving.shapes import (
 from llm_engineering.serving.static_page import add_page
 
 _PROBLEM: dict[str, Any] = {"model": ProblemDetail, "content": {"application/problem+json": {}}}
+_NO_MODEL: dict[int | str, dict[str, Any]] = {404: {**_PROBLEM, "description": "No such model."}}
 _STATUSES = {
     400: "The body cannot be read.",
     401: "No key that the service knows.",
@@ -151,6 +152,17 @@ def _add_dialect(app: FastAPI, asking: Asking) -> None:
     async def list_models() -> Response:
         """The models that may be named: the twin."""
         return _json(dialect.models(asking.service.model, created=started))
+
+    @app.get("/v1/models/{model:path}", response_model=dict[str, Any], responses=_NO_MODEL)
+    async def retrieve_model(request: Request, model: str) -> Response:
+        """The twin, under its own name."""
+        found = dialect.model(asking.service.model, model, created=started)
+        if found is None:
+            detail = "There is no such model here; GET /v1/models names the one there is."
+            unknown = ProblemResponse(404, "unknown-model", detail, request_id=id_of(request)).problem
+            body = json.dumps(unknown | {"error": dialect.error_of(unknown)})
+            return Response(body, 404, media_type=ProblemResponse.media_type)
+        return _json(found)
 
 
 def _add_material(app: FastAPI, asking: Asking) -> None:

@@ -1,6 +1,6 @@
 """The chat completions of the OpenAI API: what comes in becomes a question, an answer becomes what clients expect."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
@@ -151,7 +151,7 @@ async def chunks(
                     yield chunk({"role": "assistant", "content": ""}, sources=[cited(passage) for passage in piece])
     except Exception as error:  # noqa: BLE001  # the answer has begun: what went wrong can only be said in it
         problem = failure(error, request_id=request_id, retry_after=retry_after)
-        yield event({"error": {"message": problem["detail"], "type": problem["type"], "code": problem["status"]}})
+        yield event({"error": error_of(problem)})
     else:
         yield "data: [DONE]\n\n"
 
@@ -165,6 +165,16 @@ def footnotes(answer: Answer) -> str:
 def models(name: str, *, created: int) -> dict[str, Any]:
     """The list of models: the twin."""
     return {"object": "list", "data": [{"id": name, "object": "model", "created": created, "owned_by": "llm-twin"}]}
+
+
+def error_of(problem: Mapping[str, object]) -> dict[str, object]:
+    """A problem in the words of the dialect."""
+    return {"message": problem["detail"], "type": problem["type"], "code": problem["status"]}
+
+
+def model(name: str, asked: str, *, created: int) -> dict[str, Any] | None:
+    """The model of that id; ``None`` if it is not the twin."""
+    return next((entry for entry in models(name, created=created)["data"] if entry["id"] == asked), None)
 
 
 def _as_data(message: ChatMessage) -> Message:

@@ -31,6 +31,13 @@ def test_it_lists_the_twin(client):
     assert [model.id for model in client.models.list()] == ["fake"]
 
 
+def test_it_finds_the_twin_by_name_and_no_other_model(client):
+    assert client.models.retrieve("fake").id == "fake"
+    with pytest.raises(openai.NotFoundError) as unknown:
+        client.models.retrieve("gpt/other")
+    assert "no such model" in unknown.value.body["message"]
+
+
 def test_it_reads_a_completion_with_usage_and_citations(client):
     reply = client.chat.completions.create(model="fake", messages=MESSAGES, max_tokens=50, user="me")
     assert reply.choices[0].message.content.startswith("A log is a promise [1].")
