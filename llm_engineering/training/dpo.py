@@ -26,6 +26,7 @@ def dpo(
     dataset: Path,
     out: Path,
     start: Path | None = None,
+    replace: bool = False,
     callbacks: Sequence["TrainerCallback"] = (),
 ) -> TrainingReport:
     """Train the recipe's DPO stage; adapter, record and curves come to lie in ``out/dpo``.
@@ -45,7 +46,7 @@ def dpo(
 
     run = Run.open(
         "dpo", recipe, base=base, dataset=dataset, version=dataset_version(dataset), hardware=hardware, out=out,
-        started_from=folder_digest(adapter),
+        started_from=folder_digest(adapter), replace=replace,
     )  # fmt: skip
     if run.report:
         return run.report

@@ -107,6 +107,12 @@ def export(
     return ExportReport(folder=str(out), base=place.name, parity=parity, bytes=sizes(out))
 
 
+def describe(release: Path, *, name: str, run: Path, evaluation: Mapping[str, float]) -> None:
+    """Write the model card of a release anew, with what its evaluation found."""
+    card = model_card(name, run=run, provenance=finished_run(run), parity=read_parity(release), evaluation=evaluation)
+    (release / CARD).write_text(card, encoding="utf-8")
+
+
 def copy_release(folder: Path, out: Path, *, name: str, gguf: Sequence[str] = ()) -> dict[str, int]:
     """Copy a release (a registered version) to ``out``, with further GGUF variants of its merged model; sizes by part."""
     converter = find_converter(gguf) if gguf else None

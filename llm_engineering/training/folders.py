@@ -31,3 +31,10 @@ def last_checkpoint(work: Path) -> Path | None:
         else:
             shutil.rmtree(path)
     return max(complete)[1] if complete else None
+
+
+def remove_checkpoints(work: Path) -> None:
+    """Remove every checkpoint; one that a kill leaves half removed counts as incomplete."""
+    for checkpoint in work.glob("checkpoint-*"):
+        (checkpoint / MARK).unlink(missing_ok=True)
+        shutil.rmtree(checkpoint)

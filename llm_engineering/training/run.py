@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from llm_engineering.domain.errors import UsageError
 from llm_engineering.training.curves import Curves, draw_curves
 from llm_engineering.training.failures import explained
-from llm_engineering.training.folders import finished, last_checkpoint, unfinished
+from llm_engineering.training.folders import finished, last_checkpoint, remove_checkpoints, unfinished
 from llm_engineering.training.hardware import Hardware, computing_type, peak_memory
 from llm_engineering.training.loading import chosen_engine
 from llm_engineering.training.provenance import (
@@ -55,11 +55,11 @@ class Run:
     @classmethod
     def open(
         cls, stage: str, recipe: Recipe, *, base: str, dataset: Path, version: str, hardware: Hardware, out: Path,
-        started_from: str | None = None,
+        started_from: str | None = None, replace: bool = False,
     ) -> "Run":  # fmt: skip
         """Begin the stage in ``out/STAGE``, go on with it, or find it finished.
 
-        :class:`UsageError` where another run's weights or beginnings are in that place.
+        :class:`UsageError` where another run's weights or beginnings are in that place; with ``replace`` they give way.
         """
         from accelerate.utils import set_seed
 
@@ -83,6 +83,8 @@ class Run:
         )
         run = cls(out / stage, recipe, provenance, state)
         with state.main_process_first():
+            if replace and run.is_main:
+                run._clear()
             run._begin()
         set_seed(recipe.seed)  # before the model is loaded: a new adapter begins with random numbers
         return run
@@ -138,8 +140,7 @@ class Run:
             title = f"{self.provenance.stage}: {self.provenance.base}"
             draw_curves(self.work, title=title)
             write_record(self.work, provenance=self.provenance, report=report)
-            for checkpoint in self.work.glob("checkpoint-*"):
-                shutil.rmtree(checkpoint)
+            remove_checkpoints(self.work)
             (self.work / _BEFORE).unlink()
             finished(self.folder)
         self._state.wait_for_everyone()
@@ -149,6 +150,12 @@ class Run:
     def is_main(self) -> bool:
         """Whether this process is the one that writes."""
         return bool(self._state.is_main_process)
+
+    def _clear(self) -> None:
+        """Remove what another run left in this place."""
+        for place in (self.folder, self.work):
+            if (place / RECORD).is_file() and _identity(place) != self.provenance.identity:
+                shutil.rmtree(place)
 
     def _begin(self) -> None:
         if self.folder.exists():

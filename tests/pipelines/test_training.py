@@ -75,7 +75,11 @@ def trained(home: Path) -> dict[str, dict]:
         },
         "evaluation": {
             "resamples": 100,
-            "twin": {"limit": 2, "sampling": {"max_tokens": 16}, "gate": {"perplexity_ratio": 9}},
+            "twin": {
+                "limit": 2,
+                "sampling": {"max_tokens": 16},
+                "gate": {"perplexity_ratio": 9, "memorised_share": None},
+            },
         },
     }
     options = []
@@ -117,4 +121,13 @@ def test_the_second_run_trains_and_judges_nothing(home: Path, reports: dict[str,
     again = trained(home)
     assert again["train_sft"]["skipped"]
     assert again["keep_twin"]["known"] and again["keep_twin"]["model"] == "ada@1"
-    assert again["pair_up"] == {**reports["pair_up"], "seconds": again["pair_up"]["seconds"], "written": False}
+    assert again["pair_up"] == {**reports["pair_up"], "written": False}
+
+
+def test_a_twin_that_was_kept_but_not_yet_promoted_is_promoted_by_the_next_run(home: Path, reports: dict[str, dict]):
+    """As after a kill between the two: the version is there, a candidate still."""
+    registry = bootstrap.open_registry(load_settings(twin_home=home))
+    (registry.folder(registry.find("ada@1")).parent / "stages.json").unlink()
+    assert registry.find("ada@1").stage is ModelStage.CANDIDATE
+    again = trained(home)["keep_twin"]
+    assert (again["model"], again["stage"], again["known"]) == ("ada@1", "current", True)

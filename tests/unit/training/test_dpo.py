@@ -100,3 +100,13 @@ def test_a_base_that_was_changed_after_the_sft_stage_is_refused(with_sft: Path, 
     (with_sft / "base" / "config.json").write_text((with_sft / "base" / "config.json").read_text() + " ")
     with pytest.raises(UsageError, match="trained on another base"):
         dpo(small_recipe(), dataset=dataset, out=with_sft)
+
+
+def test_other_numbers_take_the_place_of_what_lies_there_only_when_asked_to(with_sft, dataset):
+    one_step = {"dpo__max_steps": 1}
+    dpo(small_recipe(**one_step), dataset=dataset, out=with_sft)
+    other = small_recipe(**one_step, dpo__beta=0.7)
+    with pytest.raises(UsageError, match="another run's weights"):
+        dpo(other, dataset=dataset, out=with_sft)
+    report = dpo(other, dataset=dataset, out=with_sft, replace=True)
+    assert (report.steps, report.skipped) == (1, False)
