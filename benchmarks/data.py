@@ -24,7 +24,7 @@ _SAME = 0.8
 
 
 def real_data(name: str) -> Path:
-    """The folder of a real set (``TWIN_TEST_DATA``, or ``../shared/data`` from the project's root); exits if it is absent."""
+    """A set in the folder ``TWIN_TEST_DATA`` (default ``../shared/data``, see CONTRIBUTING.md); exits if it is absent."""
     folder = Path(os.environ.get("TWIN_TEST_DATA", _ROOT.parent / "shared" / "data")) / name
     if not folder.is_dir():
         sys.exit(f"The benchmark's data are absent: no folder {folder}. Set TWIN_TEST_DATA to where they lie.")

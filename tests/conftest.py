@@ -30,7 +30,7 @@ DATA = Path(os.environ.get("TWIN_TEST_DATA", Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="session")
 def data() -> Path:
-    """Folder of real test data (``TWIN_TEST_DATA``, or ``../shared/data`` from the project's root)."""
+    """Real test data: the folder that ``TWIN_TEST_DATA`` names (default ``../shared/data``; see CONTRIBUTING.md)."""
     if not DATA.is_dir():
         pytest.skip(f"real test data is absent: no folder {DATA} (set TWIN_TEST_DATA)")
     return DATA

@@ -431,16 +431,16 @@ def test_secrets_of_all_three_texts_of_a_pair_are_masked(shelf: Shelf):
     assert all("[e-mail]" in text for text in (gated.kept[0].instruction, gated.kept[0].chosen, gated.kept[0].rejected))
 
 
-# The sets that a peer generated and ships
+# The sets that were generated for the LLM Engineer's Handbook and lie in its repository
 
 
-def peer_records(data: Path, name: str) -> list[dict[str, str]]:
+def handbook_records(data: Path, name: str) -> list[dict[str, str]]:
     content = json.loads((data / "ft_formats" / name).read_text(encoding="utf-8"))
     return [record for split in ("train", "test") for record in content[split]["articles"]["samples"]]
 
 
 def pieces_of_articles(data: Path) -> list[str]:
-    """The articles that the peer's sets were made from, in pieces of three hundred words, which overlap by half."""
+    """The articles that the Handbook's sets were made from, in pieces of three hundred words, which overlap by half."""
     articles = json.loads((data / "handbook_warehouse" / "ArticleDocument.json").read_text(encoding="utf-8"))
     written = [article["content"]["Content"].split(" ") for article in articles]
     return [" ".join(words[start : start + 300]) for words in written for start in range(0, len(words), 150)]
@@ -459,27 +459,29 @@ def nearest(record: dict[str, str], pieces: Sequence[str]) -> list[str]:
     return sorted(pieces, key=lambda piece: -len(answer & set(piece.casefold().split())))[:20]
 
 
-def test_no_answer_of_the_peers_instruction_set_passes_for_the_authors_words(data: Path, shelf: Shelf):
+def test_no_answer_of_the_handbooks_instruction_set_passes_for_the_authors_words(data: Path, shelf: Shelf):
     pieces = pieces_of_articles(data)[::40]
-    records = peer_records(data, "packt_instruct_sample.json")
+    records = handbook_records(data, "packt_instruct_sample.json")
     samples = [sample for record in records for sample in claimed(shelf, record, pieces, rephrased=False)]
 
     assert gate(shelf, *samples).reasons == {"not-verbatim": len(samples)}
 
 
-def test_no_answer_of_the_peers_instruction_set_is_supported_by_the_articles_it_was_made_from(data: Path, shelf: Shelf):
+def test_no_answer_of_the_handbooks_instruction_set_is_supported_by_the_articles_it_was_made_from(
+    data: Path, shelf: Shelf
+):
     pieces = pieces_of_articles(data)
-    for record in peer_records(data, "packt_instruct_sample.json"):
+    for record in handbook_records(data, "packt_instruct_sample.json"):
         samples = claimed(shelf, record, nearest(record, pieces), rephrased=True)
 
         assert gate(shelf, *samples).reasons == {"unsupported": len(samples)}
 
 
-def test_the_peers_preference_rows_are_refused_each_for_its_own_reason(data: Path):
+def test_the_handbooks_preference_rows_are_refused_each_for_its_own_reason(data: Path):
     pairs = [
         Pair(id=record["id"], instruction=record["instruction"], chosen=record["chosen"], rejected=record["rejected"],
              source=PairSource.JUDGE, rejected_by="gpt")
-        for record in peer_records(data, "packt_preference_sample.json")
+        for record in handbook_records(data, "packt_preference_sample.json")
     ]  # fmt: skip
     gated = gate_pairs(pairs, config=QualityConfig(min_answer_words=5), revision_text=lambda document, revision: None)
     by_id = {refusal.subject: refusal.reason for refusal in gated.refused}
@@ -492,11 +494,11 @@ def test_the_peers_preference_rows_are_refused_each_for_its_own_reason(data: Pat
     assert gate_pairs(pairs, config=QualityConfig(), revision_text=lambda document, revision: None).kept == ()
 
 
-def test_the_peers_chosen_answers_are_no_excerpts(data: Path, shelf: Shelf):
+def test_the_handbooks_chosen_answers_are_no_excerpts(data: Path, shelf: Shelf):
     pieces = pieces_of_articles(data)[::40]
     pairs = [
         Pair.of(sample, record["rejected"], source=PairSource.OTHER, rejected_by="gpt")
-        for record in peer_records(data, "packt_preference_sample.json")
+        for record in handbook_records(data, "packt_preference_sample.json")
         for sample in claimed(shelf, record, pieces, rephrased=False)
     ]
 
