@@ -10,6 +10,7 @@ from llm_engineering import bootstrap, telemetry
 from llm_engineering.domain.answers import Answer, Feedback, Question
 from llm_engineering.domain.config import AnswerConfig, IndexRecipe, Sampling, SearchConfig, ServiceConfig
 from llm_engineering.domain.entities import IndexQuery
+from llm_engineering.domain.errors import TwinError
 from llm_engineering.domain.ports import ChatModel, Index, Warehouse
 from llm_engineering.rag.answer import Done, Sources, Text, answer, stream
 from llm_engineering.rag.retrieve import author_filter, checked_query, hit_json
@@ -30,7 +31,8 @@ async def open_service(settings: "Settings", config: AnswerConfig, limits: Servi
     """The twin for :func:`~llm_engineering.serving.app.create_app`, closed with the context.
 
     It opens without an index, too: questions then raise :class:`IndexMissing` until there is one. A new state of the
-    index is used at once, one of another recipe within a second (or :class:`IndexMismatch` says what to change).
+    index is used at once, one of another recipe within a second (or :class:`IndexMismatch` says what to change); what
+    fitted the one before is closed when its last request is done.
     """
     with bootstrap.open_warehouse(settings) as warehouse, bootstrap.open_index(settings) as index:
         twins = _Twins(settings, config, limits, warehouse, index)
@@ -49,22 +51,46 @@ class _Twins:
         self._settings, self._config, self._limits = settings, config, limits
         self._warehouse, self._index = warehouse, index
         self._recipe: IndexRecipe | None = None
-        self._twin: Twin | None = None
+        self._opened: _Opened | None = None
+        self._failure: TwinError | None = None
         self._until = 0.0
         self._model: ChatModel | None = None
         self._one_at_a_time, self._opening = asyncio.Lock(), asyncio.Lock()
-        self._endings: list[Callable[[], Awaitable[None]]] = []
 
-    async def current(self) -> Twin:
-        """The twin; raises :class:`IndexMissing` and :class:`IndexMismatch`."""
-        if self._twin is not None and time.monotonic() < self._until:
-            return self._twin
+    @asynccontextmanager
+    async def use(self) -> AsyncIterator[Twin]:
+        """The twin, which stays open for the length of the context; raises :class:`IndexMissing`, :class:`IndexMismatch`."""
+        async with (await self._current()).used() as twin:
+            yield twin
+
+    async def _current(self) -> "_Opened":
+        if (known := self._known()) is not None:
+            return known
         async with self._one_at_a_time:
+            if (known := self._known()) is not None:
+                return known
             recipe = await asyncio.to_thread(self._index.recipe)
-            if self._twin is None or recipe != self._recipe:
-                self._twin, self._recipe = await self._open(), recipe
-            self._until = time.monotonic() + _FRESH
-            return self._twin
+            outdated = self._opened
+            if outdated is None or recipe != self._recipe:
+                try:
+                    self._opened, self._recipe, self._failure = await self._open(), recipe, None
+                except TwinError as error:
+                    if recipe is not None:  # without an index nothing was loaded, and one may come at any time
+                        self._failure, self._until = error, time.monotonic() + _FRESH
+                    raise
+                if outdated is not None:
+                    await outdated.retire()
+            self._failure, self._until = None, time.monotonic() + _FRESH
+            assert self._opened is not None
+            return self._opened
+
+    def _known(self) -> "_Opened | None":
+        """What was found within the last second; raises what it failed with."""
+        if time.monotonic() >= self._until:
+            return None
+        if self._failure is not None:
+            raise self._failure.with_traceback(None)
+        return self._opened
 
     async def check_model(self) -> None:
         """Ask the chat model's server whether it is there, index or none; raises :class:`ModelUnavailable`."""
@@ -72,11 +98,13 @@ class _Twins:
             await (await self._endpoint()).check()
 
     async def close(self) -> None:
-        """Close every model that was opened."""
-        for ending in reversed(self._endings):
-            await ending()
+        """Close everything that was opened."""
+        if self._opened is not None:
+            await self._opened.close()
+        if self._model is not None:
+            await self._model.close()
 
-    async def _open(self) -> Twin:
+    async def _open(self) -> "_Opened":
         embedder, sparse = await asyncio.to_thread(bootstrap.open_encoders, self._settings, self._index)
 
         def terms(text: str) -> Sequence[int]:
@@ -87,8 +115,8 @@ class _Twins:
             await self._open_model(embed=embedder.embed_passages, terms=terms) if is_offline else await self._endpoint()
         )
         batcher = QueryBatcher(embedder.embed_queries, size=self._limits.batch_size, delay=self._limits.batch_delay)
-        self._endings.append(batcher.close)
-        return Twin(
+        endings = [batcher.close, model.close] if is_offline else [batcher.close]
+        twin = Twin(
             warehouse=self._warehouse,
             index=self._index,
             embedder=embedder,
@@ -100,6 +128,7 @@ class _Twins:
             embed=batcher,
             span=telemetry.span,
         )
+        return _Opened(twin, endings)
 
     async def _endpoint(self) -> ChatModel:
         """The model at an endpoint, which is the same whatever the index holds."""
@@ -111,18 +140,49 @@ class _Twins:
     async def _open_model(self, **encoders: Any) -> ChatModel:  # noqa: ANN401  # those of open_chat_model
         chat = self._config.chat
         # in a thread: the modules of a client take a second to load
-        model = await asyncio.to_thread(bootstrap.open_chat_model, self._settings, chat, **encoders)
-        self._endings.append(model.close)
-        return model
+        return await asyncio.to_thread(bootstrap.open_chat_model, self._settings, chat, **encoders)
+
+
+class _Opened:
+    """One twin, and what is closed when nobody needs it any more. Belongs to one event loop."""
+
+    def __init__(self, twin: Twin, endings: Sequence[Callable[[], Awaitable[None]]]) -> None:
+        self._twin, self._endings = twin, list(endings)
+        self._users, self._retired = 0, False
+
+    @asynccontextmanager
+    async def used(self) -> AsyncIterator[Twin]:
+        """The twin, kept open."""
+        self._users += 1
+        try:
+            yield self._twin
+        finally:
+            self._users -= 1
+            if self._retired and not self._users:
+                await self.close()
+
+    async def retire(self) -> None:
+        """Close it when its last request is done."""
+        self._retired = True
+        if not self._users:
+            await self.close()
+
+    async def close(self) -> None:
+        """Close it now; once is enough."""
+        while self._endings:
+            await self._endings.pop()()
 
 
 def _service(twins: _Twins, settings: "Settings", config: AnswerConfig, warehouse: Warehouse) -> Service:
     async def whole(question: Question, *, request_id: str, sampling: Sampling | None) -> Answer:
-        return await answer(question, await twins.current(), request_id=request_id, sampling=sampling)
+        async with twins.use() as twin:
+            return await answer(question, twin, request_id=request_id, sampling=sampling)
 
     async def pieces(question: Question, *, request_id: str, sampling: Sampling | None) -> AsyncIterator[Event]:
-        twin = await twins.current()
-        async with aclosing(stream(question, twin, request_id=request_id, sampling=sampling)) as events:  # type: ignore[type-var]
+        async with (
+            twins.use() as twin,
+            aclosing(stream(question, twin, request_id=request_id, sampling=sampling)) as events,  # type: ignore[type-var]
+        ):
             async for event in events:
                 match event:
                     case Sources():
@@ -133,7 +193,8 @@ def _service(twins: _Twins, settings: "Settings", config: AnswerConfig, warehous
                         yield event.answer
 
     async def search(question: Question) -> list[dict[str, object]]:
-        return await _search(question, await twins.current(), config.search)
+        async with twins.use() as twin:
+            return await _search(question, twin, config.search)
 
     async def around(document_id: str, revision: int, start: int, end: int) -> dict[str, object]:
         return await asyncio.to_thread(passage, warehouse, document_id, revision, start, end)
@@ -145,7 +206,8 @@ def _service(twins: _Twins, settings: "Settings", config: AnswerConfig, warehous
         await asyncio.to_thread(warehouse.head)
 
     async def index_is_there() -> None:
-        await twins.current()
+        async with twins.use():
+            pass
 
     return Service(
         model=settings.llm_model,

@@ -10,11 +10,12 @@ import httpx
 import pytest
 import uvicorn
 
-from llm_engineering import bootstrap
+from llm_engineering import bootstrap, hosting
 from llm_engineering.domain.config import AnswerConfig, ChatConfig, ServiceConfig
 from llm_engineering.domain.entities import TombstoneReason
 from llm_engineering.hosting import open_service
 from llm_engineering.serving.app import create_app
+from llm_engineering.serving.batching import QueryBatcher
 from llm_engineering.settings import Settings
 from tests.doubles.chat_server import ChatServer, fails, html, says
 from tests.doubles.encoders import WordEmbedder
@@ -161,6 +162,49 @@ async def test_an_index_of_another_embedder_is_said(home, monkeypatch):
         for path in ("/rag", "/search"):
             refused = await client.post(path, json=ask())
             assert (refused.status_code, refused.json()["type"]) == (503, "/problems/index-mismatch")
+
+
+async def test_what_does_not_fit_the_index_is_not_loaded_again_for_each_request(home, monkeypatch):
+    loaded = []
+
+    def load(*_):
+        loaded.append(WordEmbedder(dimensions=64))
+        return loaded[-1]
+
+    monkeypatch.setattr(bootstrap, "open_embedder", load)
+    monkeypatch.setattr(hosting, "_FRESH", 1000.0)
+    async with serving(settings_of(home)) as client:
+        responses = await asyncio.gather(*(client.post("/search", json=ask()) for _ in range(5)))
+    assert {response.json()["type"] for response in responses} == {"/problems/index-mismatch"}
+    assert len(loaded) == 1
+
+
+async def test_a_twin_of_an_earlier_recipe_is_closed_when_its_last_request_is_done(home, monkeypatch):
+    monkeypatch.setattr(hosting, "_FRESH", 0.0)
+    closed = []
+    monkeypatch.setattr(QueryBatcher, "close", closing(closed))
+    settings = settings_of(home)
+    with bootstrap.open_warehouse(settings) as warehouse, bootstrap.open_index(settings) as index:
+        twins = hosting._Twins(settings, ANSWERING, LIMITS, warehouse, index)
+        async with twins.use() as first:
+            recipe = index.recipe()
+            monkeypatch.setattr(index, "recipe", lambda: recipe.model_copy(update={"chunker": "another"}))
+            async with twins.use() as second:
+                assert second is not first
+            assert closed == []
+        assert closed == [first.embed]
+        await twins.close()
+    assert closed == [first.embed, second.embed]
+
+
+def closing(closed):
+    close = QueryBatcher.close
+
+    async def note(self):
+        closed.append(self)
+        await close(self)
+
+    return note
 
 
 async def test_a_document_forgotten_while_the_model_writes_leaves_no_word_in_the_answer(home):
