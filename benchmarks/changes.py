@@ -35,6 +35,10 @@ def main() -> int:
     small, large = rows[SIZES[0]], rows[SIZES[1]]
     edit, delete = large[1] / small[1], large[2] / small[2]
     print(f"\nMedians of {ROUNDS} rounds; 20,000 against 76 documents: edit × {edit:.2f}, delete × {delete:.2f}.")
+    print(
+        "Reading, chunking and publishing the change take the same in both; what grows is the engine's own opening, flushing and "
+        "closing of two shards. Embedding is a stand-in here, so that it hides nothing."
+    )
     return int(not (small[3] and large[3] and large[1] < 3 * small[1] and large[2] < 3 * small[2]))
 
 

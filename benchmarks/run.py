@@ -10,6 +10,8 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from llm_engineering.training.hardware import detect
+
 NAMES = (
     "ingest",
     "changes",
@@ -22,6 +24,7 @@ NAMES = (
     "style",
     "dataset",
     "train",
+    "twin",
 )
 DOCUMENT = Path("docs/benchmarks.md")
 
@@ -47,11 +50,13 @@ def main(names: list[str]) -> int:
 
 
 def _preamble() -> str:
-    machine = f"{platform.machine()}, Python {platform.python_version()}, {_cores()} cores, no GPU"
+    gpu = detect().name if detect().device == "cuda" else "no GPU"
+    machine = f"{platform.machine()}, Python {platform.python_version()}, {_cores()} cores, {gpu}"
     return (
         "# Benchmarks\n\n"
         f"Measured {datetime.now(UTC):%Y-%m-%d} on {machine}, a shared, noisy machine: read times as ratios within a table.\n"
-        "`poe bench` runs all of it and writes this page; the data are described in each section.\n\n"
+        "`poe bench` runs all of it and writes this page; the data are described in each section. Goals that were missed, and "
+        "what was tried: [experiments.md](experiments.md).\n\n"
     )
 
 
