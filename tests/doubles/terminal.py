@@ -11,7 +11,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 FOREIGN = ("ZENML", "TWIN_HOME", "COV", "WAREHOUSE", "INDEX", "CRAWL")
 """Beginnings of variables that would name another home."""
-PROGRESS = re.compile(r"(crawl|sync): [\d,]+( of [\d,]+)?")
+PROGRESS = re.compile(r"(crawl|sync): [\d,]+( of [\d,]+)?( \(.*\))?")
 
 
 def environment(home: Path, **values: str) -> dict[str, str]:
