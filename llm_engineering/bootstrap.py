@@ -392,6 +392,19 @@ def fitted(config: AnswerConfig, model: ChatModel) -> AnswerConfig:
     return config.model_copy(update={"context_tokens": tokens, "k": k, "style_examples": 0})
 
 
+def check_threshold(index: Index, config: AnswerConfig) -> None:
+    """Warn where a threshold is set, and the index was built with a model for which confidence was not calibrated."""
+    from llm_engineering.rag.confidence import FITTED_FOR, holds_for
+
+    recipe = index.recipe()
+    if config.threshold > 0 and recipe is not None and not holds_for(recipe.model):
+        _log.warning(
+            "confidence was calibrated for %s, but the index is of %s: threshold %s may decline or answer too much; "
+            "choose it as docs/operations.md says, or set it to 0",
+            FITTED_FOR, recipe.model, config.threshold,
+        )  # fmt: skip
+
+
 @asynccontextmanager
 async def open_twin(settings: "Settings", config: AnswerConfig) -> AsyncIterator["Twin"]:
     """Everything that answering needs, opened and closed together.
@@ -404,6 +417,7 @@ async def open_twin(settings: "Settings", config: AnswerConfig) -> AsyncIterator
         warehouse = stores.enter_context(open_warehouse(settings))
         index = stores.enter_context(open_index(settings))
         embedder, sparse = open_encoders(settings, index)
+        check_threshold(index, config)
 
         def terms(text: str) -> Sequence[int]:
             return sparse.encode_query(text).indices

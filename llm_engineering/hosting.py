@@ -106,6 +106,7 @@ class _Twins:
 
     async def _open(self) -> "_Opened":
         embedder, sparse = await asyncio.to_thread(bootstrap.open_encoders, self._settings, self._index)
+        await asyncio.to_thread(bootstrap.check_threshold, self._index, self._config)
 
         def terms(text: str) -> Sequence[int]:
             return sparse.encode_query(text).indices

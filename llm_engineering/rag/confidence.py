@@ -11,6 +11,8 @@ READ = 3
 """Best hits among which the question's terms are looked for."""
 INTERCEPT, COSINE, COVERAGE = -11.7, 20.8, 4.7
 """Weights of the logistic regression of ``benchmarks/confidence.py``, for the packaged embedder and chunks of 128 tokens."""
+FITTED_FOR = "all-MiniLM-L6-v2"
+"""The embedding model whose cosines the weights belong to: those of another have another spread."""
 
 
 def confidence(query: str, hits: Sequence[Hit], *, terms: Terms) -> float:
@@ -18,6 +20,11 @@ def confidence(query: str, hits: Sequence[Hit], *, terms: Terms) -> float:
     if not hits:
         return 0.0
     return probability(*features(query, hits, terms=terms))
+
+
+def holds_for(model: str) -> bool:
+    """Whether the weights were fitted for the embedding model of that name or folder."""
+    return model.rstrip("/").rpartition("/")[2] == FITTED_FOR
 
 
 def probability(cosine: float, coverage: float) -> float:
