@@ -145,7 +145,7 @@ def keep_twin(
         verdict = _verdict(known, registry, config)
         if known.stage is ModelStage.CANDIDATE and verdict.passed:
             known = registry.promote(known.reference)
-            mirror(registry.versions(name))
+        mirror(registry.versions(name))
         gate = tuple(verdict.lines()) if known.stage is ModelStage.CANDIDATE else ()
         return KeptReport(model=known.reference, stage=known.stage, known=True, gate=gate, measures=known.metrics)
     release = run.with_name(f"{RELEASE}-{run.name}")
