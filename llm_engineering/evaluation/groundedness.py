@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from llm_engineering.domain.answers import Answer, Citation
 from llm_engineering.domain.entities import DocumentState, Frozen
-from llm_engineering.domain.errors import ModelReplyInvalid, UsageError
+from llm_engineering.domain.errors import ModelReplyInvalid, PromptTooLong, UsageError
 from llm_engineering.domain.evaluation_config import EvaluationConfig
 from llm_engineering.domain.ports import Warehouse
 from llm_engineering.evaluation.intervals import interval
@@ -14,7 +14,7 @@ from llm_engineering.evaluation.questions import Asked, Origin
 from llm_engineering.evaluation.report import Figure, Part
 
 Ask = Callable[[Asked], Awaitable[Answer]]
-"""One question to the twin. Its :class:`UsageError` and :class:`ModelReplyInvalid` concern that question alone."""
+"""One question to the twin. :class:`UsageError`, :class:`PromptTooLong` and :class:`ModelReplyInvalid` concern it alone."""
 
 NAME = "Grounded answers"
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
@@ -63,7 +63,7 @@ async def ask_all(
         for number, (one, found) in queue:
             try:
                 given = await ask(one)
-            except (UsageError, ModelReplyInvalid) as error:
+            except (UsageError, PromptTooLong, ModelReplyInvalid) as error:
                 judged[number] = _blank(one, found).model_copy(update={"failed": str(error)})
             else:
                 judged[number] = await asyncio.to_thread(judge, one, given, warehouse=warehouse, retrieved=found)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from llm_engineering.domain.entities import TombstoneReason
-from llm_engineering.domain.errors import ModelUnavailable, UnknownAuthor
+from llm_engineering.domain.errors import ModelUnavailable, PromptTooLong, UnknownAuthor
 from llm_engineering.domain.evaluation_config import EvaluationConfig
 from llm_engineering.evaluation.groundedness import ask_all, groundedness, judge
 from llm_engineering.evaluation.questions import Origin
@@ -100,10 +100,11 @@ def test_silence_is_right_for_negatives_and_counts_against_known_questions(shelf
     )
 
 
-def test_every_question_is_asked_and_one_that_cannot_be_is_told(shelf, logs):
+@pytest.mark.parametrize("error", [UnknownAuthor("No author named 'X'"), PromptTooLong("It reads 64 tokens")])
+def test_every_question_is_asked_and_one_that_cannot_be_is_told(shelf, logs, error):
     async def ask(one):
         if one.query == "bad":
-            raise UnknownAuthor("No author named 'X'")
+            raise error
         return answer(citation(logs, LOGS, "A log only grows."))
 
     questions = [asked(known(logs), query=query) for query in ("a", "bad", "c")]
@@ -120,7 +121,7 @@ def test_every_question_is_asked_and_one_that_cannot_be_is_told(shelf, logs):
     assert [one.query for one in judged] == ["a", "bad", "c"] and sorted(told) == [(1, 3), (2, 3), (3, 3)]
     part, figures = summary(*judged)
     assert figures["answered"] == 1 and part.counts["failed"] == 1
-    assert part.findings["Failed"] == ("bad: No author named 'X'",)
+    assert part.findings["Failed"] == (f"bad: {error}",)
 
 
 def test_a_model_that_is_down_ends_the_evaluation(shelf, logs):
