@@ -23,6 +23,7 @@ from llm_engineering.domain.registry import checked_name
 from llm_engineering.evaluation.questions import read_lines
 from llm_engineering.rag.batch import read_questions
 from llm_engineering.settings import Settings, load_settings
+from llm_engineering.training.hardware import require_training
 from llm_engineering.training.recipe import Recipe
 from steps.progress import bar
 from tools.entry import load_config, main, settings_with_logging
@@ -165,6 +166,7 @@ def training(
     if author:
         numbers = numbers.model_copy(update={"author": author})
     checked_name(name)
+    require_training()  # before anything is built
     logging.getLogger("llm_engineering.training").setLevel(logging.INFO)  # what a run is made of, and how it goes
     run_pipeline(
         "training", recipe, json=json, dataset=numbers, evaluation=judging, keep_as=name, author=numbers.author or ""

@@ -5,11 +5,12 @@ import os
 import platform
 import resource
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llm_engineering.domain.entities import Frozen
-from llm_engineering.domain.errors import UsageError
+from llm_engineering.domain.errors import MissingExtra, UsageError
 from llm_engineering.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -111,6 +112,13 @@ def peak_memory(hardware: Hardware) -> int:
 def is_installed(package: str) -> bool:
     """Whether a package can be imported; imports nothing."""
     return importlib.util.find_spec(package) is not None
+
+
+def require_training(*, installed: Callable[[str], bool] = is_installed) -> None:
+    """Raise :class:`MissingExtra` unless everything that both stages need is installed."""
+    for package in ("accelerate", "datasets", "peft", "trl", "tensorboard"):
+        if not installed(package):
+            raise MissingExtra(package, extra="train")
 
 
 def _processor() -> str:

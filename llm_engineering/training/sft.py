@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from llm_engineering.domain.samples import Split
 from llm_engineering.training.base import resolve_base
 from llm_engineering.training.data import dataset_version, read_examples
-from llm_engineering.training.hardware import detect, limit_threads
+from llm_engineering.training.hardware import detect, require_training
 from llm_engineering.training.loading import load, unrounded
 from llm_engineering.training.recipe import Recipe
 from llm_engineering.training.render import fitting_examples, require_rows
@@ -24,6 +24,7 @@ def sft(recipe: Recipe, *, dataset: Path, out: Path, callbacks: Sequence["Traine
 
     A killed run goes on from its last whole checkpoint and comes to the same weights. A finished one is not repeated.
     """
+    require_training()
     examples = read_examples(dataset, Split.TRAIN)
     held_out = read_examples(dataset, Split.VALIDATION)
     hardware = detect()

@@ -6,10 +6,11 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
-from llm_engineering.domain.errors import StoreUnavailable, TrainingError, UsageError
+from llm_engineering.domain.errors import MissingExtra, StoreUnavailable, TrainingError, UsageError
 from llm_engineering.domain.samples import Split
 from llm_engineering.training.data import read_examples, read_preferences
 from llm_engineering.training.failures import explained
+from llm_engineering.training.hardware import require_training
 from llm_engineering.training.sft import sft
 from tests.doubles.training import rows, small_recipe, write_dataset, write_split
 
@@ -124,3 +125,9 @@ def test_a_context_that_no_sample_fits(with_base: Path, tmp_path: Path, dataset:
     with pytest.raises(UsageError, match="All samples of the train split are longer than the context of 16 tokens"):
         sft(small_recipe(context=16, model__window=16), dataset=dataset, out=tmp_path / "short")
     assert not (tmp_path / "short" / "sft").exists()
+
+
+def test_without_the_extra_one_line_says_how_to_install_it():
+    with pytest.raises(MissingExtra, match=r"trl is not installed.*llm-engineering\[train\]"):
+        require_training(installed=lambda package: package != "trl")
+    require_training(installed=lambda package: True)
