@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from llm_engineering.domain.errors import UsageError
 from llm_engineering.domain.samples import Split
 from llm_engineering.training.data import dataset_version, read_preferences
-from llm_engineering.training.hardware import detect, require_training
+from llm_engineering.training.hardware import detect, limit_threads, require_training
 from llm_engineering.training.loading import load, unrounded
 from llm_engineering.training.provenance import folder_digest, model_digest, read_provenance, read_recipe
 from llm_engineering.training.recipe import Recipe

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from llm_engineering.domain.samples import Split
 from llm_engineering.training.base import resolve_base
 from llm_engineering.training.data import dataset_version, read_examples
-from llm_engineering.training.hardware import detect, require_training
+from llm_engineering.training.hardware import detect, limit_threads, require_training
 from llm_engineering.training.loading import load, unrounded
 from llm_engineering.training.recipe import Recipe
 from llm_engineering.training.render import fitting_examples, require_rows
