@@ -1,4 +1,4 @@
-"""From the warehouse to the index, and to the Parquet file that training reads."""
+"""From the warehouse to the index, and to one Parquet file of the cleaned corpus."""
 
 import tempfile
 import time

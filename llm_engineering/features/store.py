@@ -1,4 +1,4 @@
-"""The feature store that training reads: every live document, cleaned, as one Parquet file."""
+"""The feature store: every live document, cleaned, as one Parquet file for whoever works on the corpus outside."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
