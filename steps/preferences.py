@@ -64,10 +64,14 @@ def _needs_models(config: PreferenceConfig) -> bool:
     return any(source is not PairSource.FEEDBACK for source in config.sources)
 
 
+_LOCAL_SECONDS = 600.0
+"""Least time for a batch of the model in this process, which on a CPU is no endpoint."""
+
+
 async def _against(
     folder: Path, samples: Sequence[Sample], config: PreferenceConfig, warehouse: Warehouse, name: str
 ) -> Preferred:
-    manners = ChatConfig(timeout=config.calls.timeout, concurrency=config.calls.concurrency)
+    manners = ChatConfig(timeout=max(config.calls.timeout, _LOCAL_SECONDS), concurrency=config.calls.concurrency)
     model = bootstrap.open_local_model(folder, manners, name=name)
     try:
         with bar("preference pairs") as progress:
