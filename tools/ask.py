@@ -4,7 +4,6 @@ import asyncio
 import json as jsonlib
 import sys
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -13,12 +12,12 @@ import typer
 from llm_engineering import bootstrap
 from llm_engineering.domain.answers import Answer, Question
 from llm_engineering.domain.config import AnswerConfig
-from llm_engineering.domain.errors import UsageError
 from llm_engineering.domain.ports import Warehouse
 from llm_engineering.rag.answer import answer
-from llm_engineering.rag.retrieve import author_filter, checked_query
+from llm_engineering.rag.retrieve import author_filter
 from llm_engineering.settings import Settings
 from tools.entry import load_config, main, settings_with_logging
+from tools.queries import read_queries
 
 app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 DEFAULT = Path("configs/inference.yaml")
@@ -36,7 +35,10 @@ def ask(
     config: Annotated[Path, typer.Option("--config", help="YAML with the numbers of answering")] = DEFAULT,
 ) -> None:
     """Ask the twin."""
-    questions = [Question(query=text, author=author, k=k) for text in _questions(query, file)]
+    questions = [
+        Question(query=text, author=author, k=k)
+        for text in read_queries(query, file, example='poe ask "why tombstones?"')
+    ]
     numbers = load_config(config, AnswerConfig)
     settings = settings_with_logging()
     with bootstrap.open_warehouse(settings) as warehouse:
@@ -79,30 +81,6 @@ def readable(given: Answer, warehouse: Warehouse) -> str:
 
 def _seconds(given: Answer) -> str:
     return f"{sum(given.usage.stages.values()) / 1000:.1f}"
-
-
-def _questions(query: str | None, file: Path | None) -> Iterator[str]:
-    if (query is None) == (file is None):
-        raise UsageError(
-            "Ask one question, or give --file with one question per line", hint='For example: poe ask "why tombstones?"'
-        )
-    if query is not None:
-        checked_query(query)
-        yield query
-        return
-    try:
-        lines = (file or Path()).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"The file of questions {file} cannot be read: {error}", hint="Give a UTF-8 text file."
-        ) from error
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                checked_query(line)
-            except UsageError as error:
-                raise UsageError(f"Line {number} of {file}: {error.message}", hint=error.hint) from error
-            yield line.strip()
 
 
 if __name__ == "__main__":

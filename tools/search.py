@@ -4,7 +4,6 @@ import json as jsonlib
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated
@@ -15,9 +14,10 @@ from llm_engineering import bootstrap
 from llm_engineering.domain.config import FeatureConfig, SearchConfig
 from llm_engineering.domain.entities import Filters, Fusion, Hit, Kind
 from llm_engineering.domain.errors import UsageError
-from llm_engineering.rag.retrieve import author_filter, checked_query, hit_json, retrieve
+from llm_engineering.rag.retrieve import author_filter, hit_json, retrieve
 from llm_engineering.settings import Settings
 from tools.entry import load_config, main, settings_with_logging
+from tools.queries import read_queries
 
 NUMBERS = Path("configs/feature.yaml")
 SHOWN_CHARACTERS = 400
@@ -48,7 +48,7 @@ def search(
     ] = None,
 ) -> None:
     """Search the index."""
-    queries = list(_queries(query, file))
+    queries = list(read_queries(query, file, example='poe search "crash safety"'))
     settings = settings_with_logging()
     numbers = chosen_numbers(config, k=k, alpha=alpha, fusion=fusion)
     filters = Filters(
@@ -84,31 +84,6 @@ def _author(settings: Settings, name: str | None) -> str | None:
         return None
     with bootstrap.open_warehouse(settings) as warehouse:
         return author_filter(warehouse, name)
-
-
-def _queries(query: str | None, file: Path | None) -> Iterator[str]:
-    if (query is None) == (file is None):
-        raise UsageError(
-            "Give one query, or --file with one query per line", hint='For example: poe search "crash safety"'
-        )
-    if query is not None:
-        checked_query(query)
-        yield query
-        return
-    try:
-        lines = (file or Path()).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"The file of queries {file} cannot be read: {getattr(error, 'strerror', None) or error}",
-            hint="Give a UTF-8 text file.",
-        ) from error
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                checked_query(line)
-            except UsageError as error:
-                raise UsageError(f"Line {number} of {file}: {error.message}", hint=error.hint) from error
-            yield line.strip()
 
 
 def _day(text: str | None) -> datetime | None:
