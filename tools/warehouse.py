@@ -16,6 +16,7 @@ from llm_engineering.domain.entities import TombstoneReason
 from llm_engineering.domain.errors import UnknownDocument, UsageError
 from llm_engineering.training.lineage import runs_that_saw
 from tools.entry import main, settings_with_logging
+from tools.summary import require_success
 
 app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False, no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON document on standard output")]
@@ -71,10 +72,12 @@ def import_(
         report = import_from(warehouse, path)
     if json:
         sys.stdout.write(report.model_dump_json() + "\n")
-        return
-    for refusal in report.refused:
-        sys.stdout.write(f"refused  {refusal}\n")
-    sys.stdout.write(f"{report.written} written, {report.present} already there, {len(report.refused)} refused\n")
+    else:
+        for refusal in report.refused:
+            sys.stdout.write(f"refused  {refusal}\n")
+        sys.stdout.write(f"{report.written} written, {report.present} already there, {len(report.refused)} refused\n")
+    sys.stdout.flush()
+    require_success({"import_documents": report})
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """What a person sees when something is wrong: one clear line, the right exit status."""
 
+import json
 import sqlite3
 import subprocess
 import sys
@@ -161,6 +162,14 @@ def test_a_home_that_cannot_be_written_to_is_named(tmp_path: Path):
 
 def test_forgetting_what_is_not_there_says_so(tmp_path: Path):
     assert_one_line(run("tools.warehouse", "forget", "https://nowhere.example/", home=tmp_path), 2, "nowhere.example")
+
+
+def test_an_import_of_which_nothing_could_be_taken_fails(tmp_path: Path):
+    nameless = [{"_id": "1", "link": "", "platform": "x", "author_id": "u", "author_full_name": "", "content": {}}]
+    (tmp_path / "ArticleDocument.json").write_text(json.dumps(nameless))
+    result = run("tools.warehouse", "import", str(tmp_path), home=tmp_path / "home")
+    assert_one_line(result, 1, "Nothing could be imported")
+    assert "refused  ArticleDocument.json, record 1" in result.stdout
 
 
 def test_a_cron_expression_that_is_none_is_refused(tmp_path: Path):
