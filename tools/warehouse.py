@@ -11,7 +11,7 @@ from rich.table import Table
 
 from llm_engineering import bootstrap
 from llm_engineering.crawl.transfer import export_lines, import_from
-from llm_engineering.dataset.store import holding
+from llm_engineering.dataset.store import holding, unreadable
 from llm_engineering.domain.entities import TombstoneReason
 from llm_engineering.domain.errors import UnknownDocument, UsageError
 from llm_engineering.training.lineage import runs_that_saw
@@ -95,7 +95,8 @@ def forget(document: Annotated[str, typer.Argument(help="document id, URL or pat
         )
     bootstrap.open_blind_pairs(settings).forget([item.id for item in found])
     ids = [item.id for item in found]
-    held = [f"{card.name} {card.version}" for _, card in holding(bootstrap.datasets_folder(settings), ids)]
+    datasets = bootstrap.datasets_folder(settings)
+    held, mute = [f"{card.name} {card.version}" for _, card in holding(datasets, ids)], unreadable(datasets)
     saw = bootstrap.open_registry(settings).saw(ids)
     runs, unknown = runs_that_saw(bootstrap.training_folder(settings), ids)
     places = [settings.twin_home / "evaluation" / model.reference for model in saw]
@@ -104,6 +105,7 @@ def forget(document: Annotated[str, typer.Argument(help="document id, URL or pat
         told = {
             "forgotten": [item.document_id for item in buried],
             "datasets": held,
+            "datasets_unknown": [str(folder) for folder in mute],
             "models": [model.reference for model in saw],
             "runs": [str(run) for run in runs],
             "runs_unknown": [str(run) for run in unknown],
@@ -118,6 +120,8 @@ def forget(document: Annotated[str, typer.Argument(help="document id, URL or pat
         sys.stdout.write(
             f"It is still in the datasets {', '.join(held)}. All of them are removed by: poe run-dataset-pipeline\n"
         )
+    for folder in mute:
+        sys.stdout.write(f"{folder} has no card that can be read: the text may be in it. Remove that folder.\n")
     for run in runs:
         sys.stdout.write(f"It is still in the weights of the training run {run}. Remove that folder.\n")
     for run in unknown:

@@ -144,12 +144,27 @@ def read_card(folder: Path) -> Card:
 
 
 def versions(root: Path) -> Iterator[tuple[Path, Card]]:
-    """Every version of every dataset under ``root``, by name and version; folders that cannot be read are passed over."""
-    for path in sorted(root.glob(f"*/*/{CARD}")):
-        try:
-            yield path.parent, read_card(path.parent)
-        except DatasetError:
-            continue
+    """Every version of every dataset under ``root``, by name and version; :func:`unreadable` has the others."""
+    for folder in _folders(root):
+        card = _card(folder)
+        if card is not None:
+            yield folder, card
+
+
+def unreadable(root: Path) -> list[Path]:
+    """Folders that no card speaks for, what a killed build left among them: nobody can say whose text they hold."""
+    return [folder for folder in _folders(root) if _card(folder) is None]
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(folder for folder in root.glob("*/*") if folder.is_dir())
+
+
+def _card(folder: Path) -> Card | None:
+    try:
+        return read_card(folder)
+    except DatasetError:
+        return None
 
 
 def holding(root: Path, document_ids: Collection[str]) -> list[tuple[Path, Card]]:

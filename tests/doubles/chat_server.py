@@ -87,7 +87,7 @@ class ChatServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._port}/v1"
 
-    def wait_for(self, condition: Callable[[Self], bool], *, seconds: float = 10) -> None:
+    def wait_for(self, condition: Callable[[Self], bool], *, seconds: float = 60) -> None:
         """Return once the condition holds; it is asked after each event here."""
         with self._changed:
             assert self._changed.wait_for(lambda: condition(self), seconds), "the server never saw that"

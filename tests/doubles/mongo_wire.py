@@ -135,7 +135,7 @@ class MongoWireServer:
         """Wait until no other session's transaction is open; open this one's if it asks for it."""
         key = _transaction_key(message)
         while self._transaction is not None and self._transaction.key != key:
-            if not self._turn.wait(timeout=20):
+            if not self._turn.wait(timeout=60):
                 raise Refusal(50, "another transaction has been open for twenty seconds")
         if message.get("startTransaction"):
             if self._replica_set is None:

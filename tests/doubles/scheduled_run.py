@@ -18,7 +18,7 @@ class Runs:
             self._changed.notify_all()
         self.may_end.wait(30)
 
-    def wait_for(self, count: int, *, patience: float = 20) -> bool:
+    def wait_for(self, count: int, *, patience: float = 60) -> bool:
         """Whether that many runs have started, at the latest after that many seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: len(self.started) >= count, patience)

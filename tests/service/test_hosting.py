@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 ANSWERING = AnswerConfig(threshold=0)
 PACE = 0.01
 """Seconds between searches, so that the process that writes has its share of the machine."""
-IMPATIENT = AnswerConfig(threshold=0, understand="rules", chat=ChatConfig(retries=0, timeout=0.5))
+IMPATIENT = AnswerConfig(threshold=0, understand="rules", chat=ChatConfig(retries=0, timeout=3))
 LIMITS = ServiceConfig(burst=100_000, per_minute=1e6)
 KAFKA = "Kafka taught me that a log is the simplest database, and that a consumer keeps its own place in it."
 WRITER = """

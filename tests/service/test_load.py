@@ -20,7 +20,7 @@ def app(twin: FakeTwin, **config):
 
 async def until(condition) -> None:
     """Let the loop run until the condition holds."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.005)
 
@@ -58,11 +58,11 @@ async def test_a_silent_stream_says_that_it_is_alive():
     twin.gate = asyncio.Event()
     with served(app(twin, heartbeat=0.01)) as (url, _):
         async with (
-            httpx.AsyncClient(base_url=url) as client,
+            httpx.AsyncClient(base_url=url, timeout=60) as client,
             client.stream("POST", "/rag", json=ASK | {"stream": True}) as r,
         ):
             lines = r.aiter_lines()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 async for line in lines:
                     if line == ": alive":
                         break
@@ -73,7 +73,7 @@ async def test_a_client_that_leaves_ends_its_answer(body):
     twin = FakeTwin()
     twin.gate = asyncio.Event()
     with served(app(twin)) as (url, _):
-        async with httpx.AsyncClient(base_url=url) as client:
+        async with httpx.AsyncClient(base_url=url, timeout=60) as client:
             asking = asyncio.create_task(client.post("/rag", json=body))
             await until(lambda: twin.questions)
             asking.cancel()
@@ -86,7 +86,7 @@ async def test_a_client_that_leaves_the_queue_gives_its_place_back():
     twin.gate = asyncio.Event()
     application = app(twin, in_flight=1, queue=1)
     with served(application) as (url, _):
-        async with httpx.AsyncClient(base_url=url) as client:
+        async with httpx.AsyncClient(base_url=url, timeout=60) as client:
             first = asyncio.create_task(client.post("/rag", json=ASK))
             await until(lambda: twin.questions)
             async with httpx.AsyncClient(base_url=url) as impatient:
@@ -105,7 +105,7 @@ async def test_stopping_finishes_what_is_under_way_and_takes_nothing_new():
     twin = FakeTwin()
     twin.gate = asyncio.Event()
     with served(app(twin)) as (url, server):
-        async with httpx.AsyncClient(base_url=url) as client:
+        async with httpx.AsyncClient(base_url=url, timeout=60) as client:
             streaming = asyncio.create_task(client.post("/rag", json=ASK | {"stream": True}))
             await until(lambda: twin.questions)
             server.should_exit = True
@@ -122,4 +122,4 @@ def release(server, twin: FakeTwin) -> None:
     [loop] = {listener.get_loop() for listener in server.servers}
     opened = threading.Event()
     loop.call_soon_threadsafe(lambda: (twin.gate.set(), opened.set()))
-    assert opened.wait(10)
+    assert opened.wait(60)

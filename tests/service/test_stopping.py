@@ -40,17 +40,17 @@ async def test_a_signal_to_stop_lets_the_request_under_way_finish(tmp_path):
     release = threading.Event()
 
     def reply(_):
-        assert release.wait(20)
+        assert release.wait(60)
         return "A log is the simplest database [1]."
 
     await written(tmp_path, KAFKA)
     with ChatServer(says(reply)) as model:
         process, url = await started(tmp_path, LLM_BASE_URL=model.url, LLM_MODEL="double")
-        async with httpx.AsyncClient(base_url=url, timeout=30) as client, httpx.AsyncClient(base_url=url) as late:
+        async with httpx.AsyncClient(base_url=url, timeout=60) as client, httpx.AsyncClient(base_url=url) as late:
             asking = asyncio.create_task(client.post("/rag", json=ask()))
             await asyncio.to_thread(model.wait_for, lambda seen: seen.requests)
             process.terminate()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while await connects(late):
                     pass
             release.set()
@@ -70,7 +70,7 @@ async def connects(client):
 async def test_a_service_whose_model_cannot_be_reached_says_so_and_starts(tmp_path):
     process, url = await started(tmp_path, LLM_BASE_URL="http://127.0.0.1:9/v1", LLM_MODEL="double")
     said = (await process.stderr.readline()).decode() + (await process.stderr.readline()).decode()
-    async with httpx.AsyncClient(base_url=url) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=60) as client:
         assert (await client.get("/health")).status_code == 200
     process.terminate()
     assert await process.wait() == 0

@@ -196,3 +196,16 @@ def test_forgetting_a_document_names_the_training_runs_and_reports(
     said = " ".join(invoke("forget", document, tool=warehouse).stdout.split())
     assert f"training run {held}. Remove that folder" in said and str(report) in said
     assert f"{lost} is gone or has changed" in said and "training/clean" not in said
+
+
+def test_forgetting_a_document_names_folders_of_datasets_that_nobody_can_speak_for(
+    kept: Settings, document: str, invoke: Invoke
+) -> None:
+    killed, damaged = (bootstrap.datasets_folder(kept) / "ann" / name for name in (".1.part", "2"))
+    killed.mkdir(parents=True)
+    damaged.mkdir()
+    (damaged / "card.json").write_text("{")
+    told = json.loads(invoke("forget", document, "--json", tool=warehouse).stdout)
+    assert (told["datasets"], told["datasets_unknown"]) == ([], [str(killed), str(damaged)])
+    said = " ".join(invoke("forget", document, tool=warehouse).stdout.split())
+    assert f"{killed} has no card that can be read" in said and f"{damaged} has no card" in said

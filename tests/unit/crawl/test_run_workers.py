@@ -16,7 +16,7 @@ def test_every_group_keeps_its_order_and_nothing_is_lost():
 
 
 def test_two_groups_run_at_the_same_time():
-    meeting = threading.Barrier(2, timeout=10)
+    meeting = threading.Barrier(2, timeout=60)
 
     def group():
         yield meeting.wait()
@@ -69,7 +69,7 @@ def test_no_groups_are_no_items():
 
 
 def test_two_hosts_are_crawled_at_the_same_time(tmp_path):
-    meeting = threading.Barrier(2, timeout=10)
+    meeting = threading.Barrier(2, timeout=60)
 
     def answer(_):
         meeting.wait()

@@ -259,7 +259,7 @@ def test_too_many_requests_and_silence_are_refused_as_such_and_asked_again_by_th
     given = lessons(passages(4, warehouse))
     script = (says(from_request), fails(429, retry_after=3600), Turn(delay=60), says(from_request))
     with ChatServer(*script) as server:
-        model = OpenAIChatModel(server.url, "double", None, ChatConfig(retries=0, timeout=0.3))
+        model = OpenAIChatModel(server.url, "double", None, ChatConfig(retries=0, timeout=2))
         first = taught(given, model, warehouse, TeacherConfig(concurrency=1))
         assert reasons(first) == {"rate-limited": 1, "timed-out": 1}
         second = taught(given, model, warehouse)
@@ -363,7 +363,8 @@ def test_a_run_that_is_killed_goes_on_and_repeats_no_call_that_had_come_back(tmp
     asked = Counter(re.search(r'title="([^"]*)"', r.body["messages"][1]["content"])[1] for r in server.requests)
     titles = {lesson.passage.provenance.document_id: lesson.passage.provenance.title for lesson in given}
     assert {asked[titles[document]] for document in kept} == {1}
-    assert before - len(kept) <= concurrency + 1  # what was under way, or came back in the very moment
+    under_way = 2 * concurrency + 2  # one for each worker: on the wire, or come back and not yet written down
+    assert before - len(kept) <= under_way
     assert set(asked) == set(titles.values())
 
 
