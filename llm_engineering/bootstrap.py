@@ -105,11 +105,14 @@ def copy_index(source: Index, target: Index) -> int:
     return copy(source, target)
 
 
-def open_embedder(settings: "Settings", config: EmbeddingConfig) -> Embedder:
-    """The embedder named by ``EMBEDDING_MODEL`` with the numeric backend of the configuration."""
+def open_embedder(settings: "Settings", config: EmbeddingConfig, threads: int | None = None) -> Embedder:
+    """The embedder named by ``EMBEDDING_MODEL`` with the numeric backend of the configuration.
+
+    ``threads``: processor threads that OpenVINO may use; all without.
+    """
     from llm_engineering.adapters.sentence_transformers import open_embedder as open_model
 
-    return open_model(settings.embedding_model, config, cache=settings.twin_home / "models")
+    return open_model(settings.embedding_model, config, cache=settings.twin_home / "models", threads=threads)
 
 
 def open_sparse_encoder(config: SparseConfig) -> SparseEncoder:
@@ -198,8 +201,8 @@ def recipe_for(settings: "Settings", config: FeatureConfig, embedder: Embedder, 
     )
 
 
-def open_encoders(settings: "Settings", index: Index) -> tuple[Embedder, SparseEncoder]:
-    """The encoders that fit the visible index, for querying it.
+def open_encoders(settings: "Settings", index: Index, threads: int | None = None) -> tuple[Embedder, SparseEncoder]:
+    """The encoders that fit the visible index, for querying it. ``threads`` as for :func:`open_embedder`.
 
     Raises :class:`IndexMissing` without an index, :class:`IndexMismatch` if ``EMBEDDING_MODEL`` is another model now.
     """
@@ -209,7 +212,7 @@ def open_encoders(settings: "Settings", index: Index) -> tuple[Embedder, SparseE
             f"There is no index at {index.status().address} yet",
             hint="Run the feature pipeline first: poe run-feature-pipeline",
         )
-    embedder = open_embedder(settings, recipe.embedding)
+    embedder = open_embedder(settings, recipe.embedding, threads)
     sparse = open_sparse_encoder(recipe.sparse)
     if embedder.fingerprint != recipe.embedder:
         raise IndexMismatch(

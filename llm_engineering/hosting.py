@@ -1,6 +1,7 @@
 """The twin as the service needs it: opened once, lasting, and level with an index that changes underneath."""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -105,7 +106,7 @@ class _Twins:
             await self._model.close()
 
     async def _open(self) -> "_Opened":
-        embedder, sparse = await asyncio.to_thread(bootstrap.open_encoders, self._settings, self._index)
+        embedder, sparse = await asyncio.to_thread(bootstrap.open_encoders, self._settings, self._index, _threads())
         await asyncio.to_thread(bootstrap.check_threshold, self._index, self._config)
 
         def terms(text: str) -> Sequence[int]:
@@ -172,6 +173,11 @@ class _Opened:
         """Close it now; once is enough."""
         while self._endings:
             await self._endings.pop()()
+
+
+def _threads() -> int:
+    """Processor threads for encoding: one core is left to whoever answers the clients."""
+    return max(1, (os.cpu_count() or 1) - 1)
 
 
 def _service(twins: _Twins, settings: "Settings", config: AnswerConfig, warehouse: Warehouse) -> Service:

@@ -4,6 +4,7 @@ Nothing here or in a child process knows the stores and secrets of the person wh
 """
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import hypothesis
@@ -26,6 +27,14 @@ PATIENT = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.H
 hypothesis.settings.register_profile("desk", PATIENT)
 hypothesis.settings.register_profile("ci", PATIENT, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "desk")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share one id would be run once in a parallel run, and nobody would see it (``pytest -n 0`` names them)."""
+    shared = [name for name, count in Counter(item.nodeid for item in items).items() if count > 1]
+    if shared:
+        raise pytest.UsageError(f"several tests have one id: {', '.join(shared)}")
+
 
 DATA = Path(os.environ.get("TWIN_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 

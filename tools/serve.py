@@ -2,12 +2,12 @@
 
 import asyncio
 import errno
+import gc
 import logging
 import signal
 import socket
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +21,7 @@ from llm_engineering.domain.config import AnswerConfig, ServiceConfig
 from llm_engineering.domain.errors import TwinError, UsageError
 from llm_engineering.hosting import open_service
 from llm_engineering.serving.app import create_app
+from llm_engineering.serving.beside import beside
 from llm_engineering.serving.gate import is_loopback, key_hashes
 from llm_engineering.serving.service import Service
 from llm_engineering.settings import Settings, load_settings
@@ -28,10 +29,12 @@ from tools.entry import load_config, main, settings_secrets
 
 _log = logging.getLogger(__name__)
 app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
-_THREADS = 4
-"""Threads for the stages of answering: their Python code runs one at a time in any case, and the event loop comes first."""
+_THREADS = 2
+"""Threads for the stages of answering: their Python code runs one at a time in any case, and the event loops come first."""
 _TURN = 0.0005
-"""Seconds that a thread computes before the event loop, which answers everybody, may have its turn."""
+"""Seconds that a thread computes before another, that of the event loop which answers everybody, may have its turn."""
+_GARBAGE = (2_000, 10, 100)
+"""Objects, and rounds of the younger generations, after which each generation is searched for garbage: less often than usual."""
 CONFIG, LIMITS = Path("configs/inference.yaml"), Path("configs/serving.yaml")
 
 
@@ -101,6 +104,10 @@ async def warm(service: Service) -> None:
             _log.warning("not there yet: %s: %s", name, error)
     with suppress(TwinError):  # said above
         await service.search(Question(query="the first question takes longest"))
+    # What is loaded by now stays for good: looking through all of it for garbage would stop every thread for 0.2 s.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GARBAGE)
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
@@ -117,8 +124,7 @@ async def _serve(
 ) -> None:
     origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
     sys.setswitchinterval(_TURN)
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="stage"))
-    async with open_service(settings, config, limits) as service:
+    async with beside(open_service(settings, config, limits), loops=_new_loop, threads=_THREADS) as service:
         application = create_app(service, config=limits, key_hashes=hashes, origins=origins)
         # proxy_headers: an address that a client writes down itself must never pass for this machine's
         server = Server(

@@ -42,7 +42,9 @@ def openvino_version() -> str | None:
 class OpenVinoEncoder:
     """Encodes texts with a plain encoder. Thread-safe: every call takes an inference request of its own."""
 
-    def __init__(self, folder: ModelFolder, config: EmbeddingConfig, *, cache: Path | None = None) -> None:
+    def __init__(
+        self, folder: ModelFolder, config: EmbeddingConfig, *, cache: Path | None = None, threads: int | None = None
+    ) -> None:
         plain = folder.plain
         if plain is None:
             raise EmbeddingError(
@@ -59,7 +61,9 @@ class OpenVinoEncoder:
         self._engine = _import_openvino()
         self._core = self._engine.Core()
         self._model = _load_or_convert(folder, plain, self._core, cache)
-        # Short calls use every core for one text ("LATENCY"); long ones run a stream per core ("THROUGHPUT").
+        # Short calls use every core for one text ("LATENCY"); long ones run a stream per core ("THROUGHPUT"), but where threads
+        # are counted: several callers encode at a time there, and take the batches one by one.
+        self._threads = {} if threads is None else {"INFERENCE_NUM_THREADS": threads}
         self._compiled: dict[str, Any] = {}
         self._requests: list[Any] = []
         self._lock = threading.Lock()
@@ -73,8 +77,9 @@ class OpenVinoEncoder:
         vectors = np.empty((len(ids), self.dimensions), np.float32)
         batches = _batches([len(sequence) for sequence in ids], most=self._batch_size)
         try:
-            if len(batches) == 1:
-                self._encode_one(ids, batches[0], vectors)
+            if len(batches) == 1 or self._threads:
+                for rows in batches:
+                    self._encode_one(ids, rows, vectors)
             elif batches:
                 self._encode_many(ids, batches, vectors)
         except RuntimeError as error:
@@ -102,7 +107,8 @@ class OpenVinoEncoder:
 
     def _compile(self, hint: str) -> Any:  # noqa: ANN401  # openvino ships no types
         if hint not in self._compiled:
-            self._compiled[hint] = self._core.compile_model(self._model, "CPU", {"PERFORMANCE_HINT": hint})
+            numbers = {"PERFORMANCE_HINT": hint, **self._threads}
+            self._compiled[hint] = self._core.compile_model(self._model, "CPU", numbers)
         return self._compiled[hint]
 
 

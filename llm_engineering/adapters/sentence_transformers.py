@@ -21,14 +21,17 @@ from llm_engineering.domain.ports import Embedder
 _log = logging.getLogger(__name__)
 
 
-def open_embedder(model: str, config: EmbeddingConfig, *, cache: Path | None = None) -> Embedder:
+def open_embedder(
+    model: str, config: EmbeddingConfig, *, cache: Path | None = None, threads: int | None = None
+) -> Embedder:
     """The embedder of that name or folder, in the configured backend.
 
     ``cache`` keeps the measured choice and the conversion for OpenVINO, so that later processes start without torch.
+    ``threads``: how many OpenVINO may use; all of the processor's without.
     Raises :class:`EmbeddingError` if the model is absent, damaged or cannot run.
     """
     folder = find_model(model)
-    openers = _openers(folder, config, cache)
+    openers = _openers(folder, config, cache, threads)
     if config.backend == "auto":
         identity = f"{folder.fingerprint(config)} {config.digest()}"
         encoder = fastest(openers, model=identity, cache=cache)
@@ -138,14 +141,16 @@ class TorchEncoder:
         return np.asarray(vectors, np.float32)
 
 
-def _openers(folder: ModelFolder, config: EmbeddingConfig, cache: Path | None) -> dict[str, Callable[[], Encoder]]:
+def _openers(
+    folder: ModelFolder, config: EmbeddingConfig, cache: Path | None, threads: int | None
+) -> dict[str, Callable[[], Encoder]]:
     bf16 = _bf16_in_hardware if config.backend == "auto" else _bf16
     openers: dict[str, Callable[[], Encoder]] = {
         "float32": lambda: TorchEncoder(folder, config),
         "bf16": lambda: bf16(folder, config),
     }
     if folder.plain is not None:
-        openers["openvino"] = lambda: OpenVinoEncoder(folder, config, cache=cache)
+        openers["openvino"] = lambda: OpenVinoEncoder(folder, config, cache=cache, threads=threads)
     return openers
 
 

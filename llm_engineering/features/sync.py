@@ -2,14 +2,27 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Protocol
 
 from pydantic import Field
 
 from llm_engineering.domain.config import IndexRecipe, SyncConfig
-from llm_engineering.domain.entities import Change, Chunk, DocumentState, Frozen, IndexedChunk, TextFormat
+from llm_engineering.domain.entities import (
+    Change,
+    Chunk,
+    DocumentState,
+    Frozen,
+    IndexedChunk,
+    SparseVector,
+    TextFormat,
+)
 from llm_engineering.domain.ports import Embedder, Index, IndexWriter, SparseEncoder, Warehouse
+
+_FIRST = 8
+"""The first batch of chunks is so many times smaller than a full one; each next one is twice as large."""
 
 
 class SyncReport(Frozen):
@@ -32,7 +45,8 @@ class SyncReport(Frozen):
     """Sequence of the change log that the index equals now."""
     rebuilt: bool = False
     seconds: dict[str, float] = Field(default_factory=dict)
-    """Time by stage: read, chunk, reuse, embed, sparse, publish, retire, commit."""
+    """Time by stage: read, chunk, reuse, embed, publish, retire, commit. One batch is chunked while another is embedded, so
+    ``chunk`` is the time for which the run had to wait for chunks and their terms."""
 
 
 Chunker = Callable[[DocumentState], list[Chunk]]
@@ -194,35 +208,55 @@ class _Sync:
     ) -> None:
         """Bring the documents of these changes to their current state: clean, chunk, embed, publish, retire.
 
-        ``told`` hears after each full batch of chunks how many documents it came from: long ones take their time.
+        Chunks and their terms are made ready in a thread of their own, one batch ahead of the embedding. ``told`` hears after
+        each batch how many documents it came from: long ones take their time.
         """
         ids = list(dict.fromkeys(change.document_id for change in changes))
         new = {change.document_id for change in fresh}
         with self.timed("read"):
             states = self._warehouse.state(ids)
             stale = writer.chunk_ids(ids)
-        waiting: list[tuple[DocumentState, Chunk]] = []
+        batches = self._batches(ids, states, stale, new)
+        with ThreadPoolExecutor(1, thread_name_prefix="chunk") as beside:
+            coming = beside.submit(next, batches, None)
+            while (batch := self._awaited(coming)) is not None:
+                coming = beside.submit(next, batches, None)  # while this one is embedded
+                self._publish(writer, batch.chunks, new)
+                told(batch.documents)
+        with self.timed("retire"):
+            gone = [chunk for chunks in stale.values() for chunk in chunks]
+            if gone:
+                writer.retire(gone)
+            self._counts["retired"] += sum(len(stale[id_]) for id_ in ids if id_ in new)
+
+    def _batches(
+        self, ids: Sequence[str], states: Mapping[str, DocumentState], stale: dict[str, set[str]], new: set[str]
+    ) -> Iterator["_Batch"]:
+        """The chunks of these documents, by the batch, and taken off what is ``stale``.
+
+        The first batches are smaller: until there is one, nothing is embedded.
+        """
+        size = max(1, self._config.batch_chunks // _FIRST)
+        waiting: list[_Waiting] = []
         for position, id_ in enumerate(ids):
             state = states.get(id_)
             if state is None or not state.live:
                 self._counts["removed"] += bool(stale[id_]) and id_ in new
                 continue
             self._counts["documents" if id_ in new else "caught_up"] += 1
-            with self.timed("chunk"):
-                state = self._in_its_language(state)
-                chunks = self._chunker(state)
+            state = self._in_its_language(state)
+            chunks = self._chunker(state)
             stale[id_] = stale[id_] - {chunk.id for chunk in chunks}
-            waiting.extend((state, chunk) for chunk in chunks)
-            while len(waiting) >= self._config.batch_chunks:
-                self._publish(writer, waiting[: self._config.batch_chunks], new)
-                waiting = waiting[self._config.batch_chunks :]
-                told(position)
-        self._publish(writer, waiting, new)
-        with self.timed("retire"):
-            gone = [chunk for chunks in stale.values() for chunk in chunks]
-            if gone:
-                writer.retire(gone)
-            self._counts["retired"] += sum(len(stale[id_]) for id_ in ids if id_ in new)
+            waiting.extend(_Waiting(state, chunk, self._sparse.encode_passage(chunk.embedded)) for chunk in chunks)
+            while len(waiting) >= size:
+                yield _Batch(waiting[:size], position)
+                waiting, size = waiting[size:], min(2 * size, self._config.batch_chunks)
+        if waiting:
+            yield _Batch(waiting, len(ids))
+
+    def _awaited(self, coming: "Future[_Batch | None]") -> "_Batch | None":
+        with self.timed("chunk"):
+            return coming.result()
 
     def _in_its_language(self, state: DocumentState) -> DocumentState:
         revision = state.revision
@@ -238,34 +272,44 @@ class _Sync:
         self._counts["removed"] += len(document_ids)
         self._counts["retired"] += len(gone)
 
-    def _publish(self, writer: IndexWriter, batch: Sequence[tuple[DocumentState, Chunk]], new: set[str]) -> None:
-        if not batch:
-            return
-        keys = [vector_key(chunk.embedded, fingerprint=self._recipe.embedder) for _, chunk in batch]
+    def _publish(self, writer: IndexWriter, batch: Sequence["_Waiting"], new: set[str]) -> None:
+        keys = [vector_key(each.chunk.embedded, fingerprint=self._recipe.embedder) for each in batch]
         with self.timed("reuse"):
             vectors = dict(writer.vectors(sorted(set(keys))))
-        missing = {key: chunk.embedded for key, (_, chunk) in zip(keys, batch, strict=True) if key not in vectors}
+        missing = {key: each.chunk.embedded for key, each in zip(keys, batch, strict=True) if key not in vectors}
         with self.timed("embed"):
             vectors.update(zip(missing, self._embedder.embed_passages(list(missing.values())), strict=True))
-        with self.timed("sparse"):
-            points = [
-                _point(state, chunk, key, vectors[key], self._sparse)
-                for key, (state, chunk) in zip(keys, batch, strict=True)
-            ]
         with self.timed("publish"):
-            writer.publish(points)
-        fresh = sum(state.document.id in new for state, _ in batch)
+            writer.publish([_point(each, key, vectors[key]) for key, each in zip(keys, batch, strict=True)])
+        fresh = sum(each.state.document.id in new for each in batch)
         self._counts["chunks"] += fresh
         self._counts["embedded"] += len(missing)
         self._counts["reused"] += max(0, fresh - len(missing))
 
 
-def _point(state: DocumentState, chunk: Chunk, key: str, dense: list[float], sparse: SparseEncoder) -> IndexedChunk:
-    revision = state.revision
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A chunk on its way to the index."""
+
+    state: DocumentState
+    chunk: Chunk
+    sparse: SparseVector
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Chunks that are embedded and published together, and how many documents are done with them."""
+
+    chunks: Sequence[_Waiting]
+    documents: int
+
+
+def _point(waiting: _Waiting, key: str, dense: list[float]) -> IndexedChunk:
+    state, revision = waiting.state, waiting.state.revision
     if revision is None:
         raise ValueError(f"document {state.document.id} has no revision to index")
     return IndexedChunk(
-        chunk=chunk,
+        chunk=waiting.chunk,
         title=revision.title,
         url=state.document.url,
         kind=state.document.kind,
@@ -276,5 +320,5 @@ def _point(state: DocumentState, chunk: Chunk, key: str, dense: list[float], spa
         language=revision.language,
         vector_key=key,
         dense=dense,
-        sparse=sparse.encode_passage(chunk.embedded),
+        sparse=waiting.sparse,
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request
+from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import HTMLResponse, Response
 
@@ -19,7 +20,7 @@ from llm_engineering.serving.blind import add_blind
 from llm_engineering.serving.capacity import Capacity
 from llm_engineering.serving.events import EventStream, rag_events
 from llm_engineering.serving.front import Front
-from llm_engineering.serving.gate import Gate
+from llm_engineering.serving.gate import Gate, Room
 from llm_engineering.serving.metrics import Metrics
 from llm_engineering.serving.problems import ProblemResponse
 from llm_engineering.serving.readiness import Readiness
@@ -41,6 +42,8 @@ from llm_engineering.serving.shapes import (
 )
 from llm_engineering.serving.static_page import add_page
 
+_QUESTIONS = ("/rag", "/search", "/v1/chat/completions")
+"""Routes whose work takes a slot of the capacity."""
 _PROBLEM: dict[str, Any] = {"model": ProblemDetail, "content": {"application/problem+json": {}}}
 _NO_MODEL: dict[int | str, dict[str, Any]] = {404: {**_PROBLEM, "description": "No such model."}}
 _STATUSES = {
@@ -94,6 +97,8 @@ def create_app(
     if service.review is not None:
         add_review(app, service.review)
     problems.install(app, retry_after=config.retry_after)
+    questions = {route.path: route for route in app.routes if isinstance(route, APIRoute) and route.path in _QUESTIONS}
+    app.add_middleware(Room, capacity=capacity, questions=questions)
     app.add_middleware(Gate, config=config, hashes=key_hashes, origins=origins)
     if origins:
         app.add_middleware(

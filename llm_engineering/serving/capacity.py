@@ -33,8 +33,7 @@ class Capacity:
 
         Raises :class:`OverCapacity` at once where the queue is full, :class:`OutOfTime` when the time is up.
         """
-        if self.working + self.waiting >= self._in_flight + self._queue:
-            raise OverCapacity(self._retry_after)
+        self.require_room()
         try:
             async with asyncio.timeout(self._deadline) as limit:
                 await self._turn()
@@ -47,6 +46,11 @@ class Capacity:
             if limit.expired():
                 raise OutOfTime from error
             raise
+
+    def require_room(self) -> None:
+        """Raises :class:`OverCapacity` if :meth:`slot` would."""
+        if self.working + self.waiting >= self._in_flight + self._queue:
+            raise OverCapacity(self._retry_after)
 
     async def _turn(self) -> None:
         self.waiting += 1

@@ -1,21 +1,22 @@
-"""Who may come in: keys, or this machine alone; at what pace; with how much."""
+"""Who may come in: keys, or this machine alone; at what pace; with how much; and whether there is room."""
 
 import hashlib
 import hmac
 import ipaddress
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from llm_engineering.domain.config import ServiceConfig
 from llm_engineering.domain.errors import UsageError
-from llm_engineering.serving.capacity import TokenBuckets
-from llm_engineering.serving.problems import ProblemResponse
+from llm_engineering.serving.capacity import Capacity, OverCapacity, TokenBuckets
+from llm_engineering.serving.problems import ProblemResponse, problem_of
 
 OPEN = frozenset({"/", "/health", "/ready", "/review", "/review/", "/review/ab"})
 """Paths that need no key and count against no rate: the pages, which hold nobody's text, and what a supervisor asks."""
@@ -118,6 +119,29 @@ class Gate:
         if not length or (length.isdigit() and len(length) < 20 and int(length) <= self._config.max_body_bytes):
             return None
         return _refuse(scope, 413, "too-large", _too_large(self._config.max_body_bytes))
+
+
+class Room:
+    """ASGI middleware that turns questions away before anybody reads them while there is no room for one more.
+
+    ``questions``: the routes whose work takes a slot of ``capacity``.
+    """
+
+    def __init__(self, app: ASGIApp, *, capacity: Capacity, questions: Mapping[str, BaseRoute]) -> None:
+        self._app, self._capacity, self._questions = app, capacity, questions
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer 503."""
+        route = self._questions.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        if route is not None:
+            try:
+                self._capacity.require_room()
+            except OverCapacity as full:
+                scope["route"] = route
+                refusal = problem_of(full, request_id=scope["state"]["request_id"], retry_after=full.retry_after)
+                await refusal(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 class _Metered:

@@ -46,7 +46,13 @@ def fast(cache: Path) -> Embedder:
     return open_embedder(MODEL, EmbeddingConfig(backend="openvino", batch_size=4), cache=cache)
 
 
-@pytest.fixture(params=["fast", "exact"])
+@pytest.fixture(scope="session")
+def counted(cache: Path) -> Embedder:
+    """As the service has it: one thread for each call."""
+    return open_embedder(MODEL, EmbeddingConfig(backend="openvino", batch_size=4), cache=cache, threads=1)
+
+
+@pytest.fixture(params=["fast", "counted", "exact"])
 def embedder(request: pytest.FixtureRequest) -> Embedder:
     return request.getfixturevalue(request.param)
 
