@@ -16,6 +16,7 @@ from llm_engineering.domain.ports import ChatModel, Index, Warehouse
 from llm_engineering.rag.answer import Done, Sources, Text, answer, stream
 from llm_engineering.rag.retrieve import author_filter, checked_query, hit_json
 from llm_engineering.rag.twin import Twin
+from llm_engineering.rag.window import fitted
 from llm_engineering.serving.batching import QueryBatcher
 from llm_engineering.serving.passage import passage
 from llm_engineering.serving.service import Event, Review, Service
@@ -126,7 +127,7 @@ class _Twins:
             model=model,
             planner=model if bootstrap.plans(self._settings) else None,
             reranker=await asyncio.to_thread(bootstrap.open_reranker, self._settings),
-            config=bootstrap.fitted(self._config, model),
+            config=fitted(self._config, model),
             embed=batcher,
             span=telemetry.span,
         )

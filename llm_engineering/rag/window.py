@@ -1,9 +1,15 @@
 """What a model with a known window is shown: as much of the passages and of the conversation as it reads."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from llm_engineering.domain.answers import Message, Prompt
+from llm_engineering.domain.chat import answer_prompt, writing_prompt
+from llm_engineering.domain.config import AnswerConfig
+from llm_engineering.domain.ports import ChatModel
+
+_log = logging.getLogger(__name__)
 
 REPLY_SHARE = 4
 """The part of a window that is kept for the reply, at least."""
@@ -11,6 +17,8 @@ _TURN_TOKENS = 8
 """What a template puts around each message."""
 _LEAST = 48
 """Tokens below which a passage says nothing."""
+_FRAME_TOKENS, _PASSAGE_TOKENS = 64, 48
+"""What a question with its template, and the tags of a passage, take of a window."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +32,22 @@ class Load:
     examples: int
     history: tuple[Message, ...]
     """The latest turns."""
+
+
+def fitted(config: AnswerConfig, model: ChatModel) -> AnswerConfig:
+    """The numbers of answering, with no more passages than the model's window holds, where it is known."""
+    window = getattr(model, "window", None)
+    if window is None:
+        return config
+    frames = (answer_prompt("", author="", passages=()), writing_prompt("", author="", passages=()))
+    frame = max(sum(model.count_tokens(message.content) for message in prompt.messages) for prompt in frames)
+    room = window - window // REPLY_SHARE - frame - _FRAME_TOKENS
+    k = max(1, min(config.k, room // (3 * _PASSAGE_TOKENS)))
+    tokens = max(64, room - k * _PASSAGE_TOKENS)
+    if tokens >= config.context_tokens:
+        return config
+    _log.info("%s reads %d tokens: at most %d passages of %d tokens in all are shown", model.name, window, k, tokens)
+    return config.model_copy(update={"context_tokens": tokens, "k": k, "style_examples": 0})
 
 
 def fit(

@@ -66,7 +66,7 @@ def settings_of(home: Path, **more) -> Settings:
 def words():
     """Words decide the vectors, so that no process of these tests loads a model."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bootstrap, "open_embedder", lambda *_: WordEmbedder(dimensions=256))
+        patch.setattr(bootstrap.encoders, "open_embedder", lambda *_: WordEmbedder(dimensions=256))
         yield
 
 
@@ -157,7 +157,7 @@ async def test_a_model_that_cuts_its_stream_ends_the_answer_with_a_problem(home)
 
 
 async def test_an_index_of_another_embedder_is_said(home, monkeypatch):
-    monkeypatch.setattr(bootstrap, "open_embedder", lambda *_: WordEmbedder(dimensions=64))
+    monkeypatch.setattr(bootstrap.encoders, "open_embedder", lambda *_: WordEmbedder(dimensions=64))
     async with serving(settings_of(home)) as client:
         for path in ("/rag", "/search"):
             refused = await client.post(path, json=ask())
@@ -171,7 +171,7 @@ async def test_what_does_not_fit_the_index_is_not_loaded_again_for_each_request(
         loaded.append(WordEmbedder(dimensions=64))
         return loaded[-1]
 
-    monkeypatch.setattr(bootstrap, "open_embedder", load)
+    monkeypatch.setattr(bootstrap.encoders, "open_embedder", load)
     monkeypatch.setattr(hosting, "_FRESH", 1000.0)
     async with serving(settings_of(home)) as client:
         responses = await asyncio.gather(*(client.post("/search", json=ask()) for _ in range(5)))

@@ -67,7 +67,7 @@ def home(payloads, tmp_path_factory):
             chunker=bootstrap.chunker_for(config, embedder), embedder=embedder, sparse=sparse, config=SyncConfig(),
         )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bootstrap, "open_embedder", lambda *_: embedder)
+        patch.setattr(bootstrap.encoders, "open_embedder", lambda *_: embedder)
         yield folder
 
 

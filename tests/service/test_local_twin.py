@@ -17,6 +17,7 @@ from llm_engineering.domain.registry import Lineage
 from llm_engineering.features.sync import sync
 from llm_engineering.hosting import open_service
 from llm_engineering.rag.answer import answer
+from llm_engineering.rag.window import fitted
 from llm_engineering.serving.app import create_app
 from llm_engineering.settings import Settings
 from tests.doubles.encoders import WordEmbedder
@@ -33,7 +34,7 @@ QUERY = "What did Kafka teach you about a log?"
 def words():
     """Words decide the vectors, so that only the twin is loaded."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bootstrap, "open_embedder", lambda *_: WordEmbedder(dimensions=64))
+        patch.setattr(bootstrap.encoders, "open_embedder", lambda *_: WordEmbedder(dimensions=64))
         yield
 
 
@@ -113,7 +114,7 @@ async def test_passages_are_cut_to_what_it_can_read(home: Path) -> None:
     async with bootstrap.open_twin(settings_of(home, "twin:current"), NUMBERS) as twin:
         assert 64 <= twin.config.context_tokens < 1024 - 256
         assert twin.config.k < NUMBERS.k
-        wide = bootstrap.fitted(NUMBERS.model_copy(update={"context_tokens": 64}), twin.model)
+        wide = fitted(NUMBERS.model_copy(update={"context_tokens": 64}), twin.model)
         assert wide.context_tokens == 64
 
 
@@ -168,6 +169,6 @@ async def test_a_model_whose_files_are_gone_names_the_file(home: Path, tmp_path:
 async def test_a_model_of_another_wording_is_asked_with_a_warning(
     home: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bootstrap, "PROMPTS", 2)
+    monkeypatch.setattr(bootstrap.models, "PROMPTS", 2)
     async with bootstrap.open_twin(settings_of(home, "twin:ann@2"), NUMBERS):
         assert "ann@2 was trained on version 1 of the prompts and is asked in version 2" in caplog.text

@@ -17,7 +17,7 @@ import sys
 from llm_engineering import bootstrap
 from tests.doubles.encoders import WordEmbedder
 from tools.serve import app, main
-bootstrap.open_embedder = lambda *_: WordEmbedder(dimensions=256)
+bootstrap.encoders.open_embedder = lambda *_: WordEmbedder(dimensions=256)
 main(app)
 """
 RULES = "{understand: rules, threshold: 0}"
