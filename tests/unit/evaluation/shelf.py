@@ -4,6 +4,7 @@ from llm_engineering.domain.answers import Answer, Citation
 from llm_engineering.domain.entities import Author, Draft, Hit, Kind
 from llm_engineering.domain.ports import Warehouse
 from llm_engineering.evaluation.questions import Asked, Known, Place
+from tests.doubles.hits import a_hit
 
 ADA, BOB = Author.named("Ada Winter"), Author.named("Bob Ray")
 LOGS = "# Logs\n\nA log only grows. Nobody may edit\nwhat stands in it."
@@ -33,26 +34,7 @@ def asked(*passages: Known, query: str = "why?", **fields: object) -> Asked:
 
 
 def hit(document: str, start: int = 0, end: int = 10) -> Hit:
-    return Hit(
-        chunk_id=f"{document} {start}",
-        document_id=document,
-        revision=1,
-        title="t",
-        url="u",
-        kind=Kind.ARTICLE,
-        platform="p",
-        author_id="a",
-        author="Ada Winter",
-        published_at=None,
-        language=None,
-        heading_path=(),
-        text="x" * (end - start),
-        start=start,
-        end=end,
-        window_start=start,
-        window_end=end,
-        score=1.0,
-    )
+    return a_hit(document, "x" * end, start, end, window=(start, end))
 
 
 def citation(document: str, text: str, quote: str, *, marker: int = 1, revision: int = 1) -> Citation:

@@ -8,11 +8,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llm_engineering.domain.config import AnswerConfig
-from llm_engineering.domain.entities import Hit, Kind, now
+from llm_engineering.domain.entities import Hit, now
 from llm_engineering.domain.sentences import sentences
 from llm_engineering.rag.assemble import Assembled, assemble
 from llm_engineering.rag.candidates import capped, fused, recent_first
 from llm_engineering.rag.rerank import diversified
+from tests.doubles.hits import a_hit
 from tests.unit.rag.library import Library
 
 TEXT = "One is first. Two comes next. Three is company.\n\nFour is a crowd. Five is a hand. Six is half a dozen."
@@ -36,32 +37,6 @@ class Shelf:
             count_tokens=lambda text: len(text.split()),
             budget=budget,
         )
-
-
-def a_hit(
-    document: str, text: str, start: int, end: int, *, window: tuple[int, int] | None = None, score: float = 1.0
-) -> Hit:
-    wide = window or (0, len(text))
-    return Hit(
-        chunk_id=f"{document} {start}",
-        document_id=document,
-        revision=1,
-        title="t",
-        url="u",
-        kind=Kind.ARTICLE,
-        platform="p",
-        author_id="a",
-        author="Ada Winter",
-        published_at=None,
-        language=None,
-        heading_path=(),
-        text=text[start:end],
-        start=start,
-        end=end,
-        window_start=wide[0],
-        window_end=wide[1],
-        score=score,
-    )
 
 
 @pytest.fixture
