@@ -47,7 +47,7 @@ def reader_for(config: FeatureConfig) -> Callable[[DocumentState], str]:
 
 def pieces_for(clean: CleanConfig) -> "ReadPieces":
     """The blocks of a document without the page's furniture, as the dataset stage reads them."""
-    from llm_engineering.dataset.pieces import Piece, PieceKind
+    from llm_engineering.dataset.pieces import Piece
     from llm_engineering.features.clean import reading_spans
     from llm_engineering.features.normalise import normalise
     from llm_engineering.features.structure import blocks
@@ -76,7 +76,7 @@ def pieces_for(clean: CleanConfig) -> "ReadPieces":
                         Piece(
                             start + blank,
                             start + blank + len(inner),
-                            PieceKind(block.kind.value),
+                            block.kind,
                             " ".join(view.between(start, end).split()),
                             level=block.level,
                             broken=span.start > reached and span.start >= position,

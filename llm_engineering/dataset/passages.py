@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from llm_engineering.dataset.functions import documented_functions
-from llm_engineering.dataset.pieces import Piece, PieceKind, count_words, joined, with_whole_headings
+from llm_engineering.dataset.pieces import Piece, count_words, joined, with_whole_headings
+from llm_engineering.domain.blocks import BlockKind
 from llm_engineering.domain.dataset_config import AuthorTerms, PassageConfig
 from llm_engineering.domain.entities import DocumentState, Kind, TextFormat, fold
 from llm_engineering.domain.samples import AuthorPassage, Provenance, Refusal
@@ -173,7 +174,7 @@ def _sections(pieces: Sequence[Piece], names: Sequence[str], *, one: bool) -> It
         return tuple(name for _, name in path)
 
     for piece in pieces:
-        if piece.kind is not PieceKind.HEADING or (one and inside):
+        if piece.kind is not BlockKind.HEADING or (one and inside):
             inside.append(piece)
             continue
         if inside:
@@ -199,7 +200,7 @@ def _runs(pieces: Sequence[Piece], furniture: frozenset[str]) -> Iterator[list[P
     """Unbroken runs of the author's own blocks."""
     run: list[Piece] = []
     for piece in pieces:
-        stop = piece.kind is PieceKind.RULE or fold(piece.view) in furniture
+        stop = piece.kind is BlockKind.RULE or fold(piece.view) in furniture
         if run and (stop or piece.broken):
             yield run
             run = []
@@ -215,7 +216,7 @@ def _edges(pieces: Sequence[Piece], furniture: frozenset[str]) -> list[int]:
     for piece in pieces:
         if piece.broken:
             edges.append(piece.start)
-        if piece.kind is PieceKind.RULE or fold(piece.view) in furniture or piece.level == 1:
+        if piece.kind is BlockKind.RULE or fold(piece.view) in furniture or piece.level == 1:
             edges.append(piece.end)
     return edges
 
@@ -232,7 +233,7 @@ def _trimmed(part: Sequence[Piece]) -> list[Piece]:
 
 def _is_bare_list(part: Sequence[Piece]) -> bool:
     """A menu or a list of links: hardly anything but short items that end without a mark."""
-    bare = sum(piece.words <= 8 and not piece.view.endswith(_ENDS) for piece in part if piece.kind is PieceKind.ITEM)
+    bare = sum(piece.words <= 8 and not piece.view.endswith(_ENDS) for piece in part if piece.kind is BlockKind.ITEM)
     return bare >= 6 and bare >= 0.7 * len(part)
 
 
@@ -257,9 +258,9 @@ _LONG_NAME = 4
 
 
 def _is_marginal(piece: Piece, *, first: bool) -> bool:
-    if piece.kind in (PieceKind.REFERENCE, PieceKind.RULE, PieceKind.HEADING):
+    if piece.kind in (BlockKind.REFERENCE, BlockKind.RULE, BlockKind.HEADING):
         return True
-    if piece.kind is not PieceKind.PARAGRAPH:
+    if piece.kind is not BlockKind.PARAGRAPH:
         return False
     view = piece.view.strip()
     label = piece.words <= _TITLE_TAIL and not view.endswith(_ENDS)
@@ -298,14 +299,14 @@ def _reluctance(before: Sequence[Piece], unit: Sequence[Piece]) -> float:
         return 1.0
     if _is_label(unit[0]):
         return -0.25
-    if unit[0].kind is not PieceKind.PARAGRAPH or _LIKE_ITEM.match(opening):
+    if unit[0].kind is not BlockKind.PARAGRAPH or _LIKE_ITEM.match(opening):
         return 0.3
     return 0.15 if opening[:1].islower() else 0.0
 
 
 def _is_label(piece: Piece) -> bool:
     """A line in bold or the like that stands over what follows."""
-    return piece.kind is PieceKind.PARAGRAPH and piece.words <= 8 and not piece.view.endswith(_ENDS)
+    return piece.kind is BlockKind.PARAGRAPH and piece.words <= 8 and not piece.view.endswith(_ENDS)
 
 
 def _units(text: str, run: Sequence[Piece]) -> Iterator[list[Piece]]:
@@ -322,12 +323,12 @@ def _units(text: str, run: Sequence[Piece]) -> Iterator[list[Piece]]:
 
 def _belongs(text: str, unit: Sequence[Piece], piece: Piece) -> bool:
     before = unit[-1]
-    if piece.kind is PieceKind.ITEM:
-        return before.kind is PieceKind.ITEM and _indent(text, piece) > _indent(text, unit[0])
-    if any(each.kind is PieceKind.ITEM for each in unit) and _indent(text, piece) >= 2:
+    if piece.kind is BlockKind.ITEM:
+        return before.kind is BlockKind.ITEM and _indent(text, piece) > _indent(text, unit[0])
+    if any(each.kind is BlockKind.ITEM for each in unit) and _indent(text, piece) >= 2:
         return True  # another paragraph, or code, of the same item
-    introduced = before.view.endswith(":") and piece.kind is not PieceKind.PARAGRAPH
-    return before.kind is PieceKind.HEADING or introduced
+    introduced = before.view.endswith(":") and piece.kind is not BlockKind.PARAGRAPH
+    return before.kind is BlockKind.HEADING or introduced
 
 
 def _indent(text: str, piece: Piece) -> int:

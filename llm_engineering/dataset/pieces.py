@@ -3,21 +3,9 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
+from llm_engineering.domain.blocks import BlockKind
 from llm_engineering.domain.entities import DocumentState, fold
-
-
-class PieceKind(StrEnum):
-    """What a block of a text is."""
-
-    HEADING = "heading"
-    PARAGRAPH = "paragraph"
-    ITEM = "item"
-    TABLE = "table"
-    CODE = "code"
-    RULE = "rule"
-    REFERENCE = "reference"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +14,7 @@ class Piece:
 
     start: int
     end: int
-    kind: PieceKind
+    kind: BlockKind
     view: str
     """The block as it is read aloud: markup left out, compatibility characters unified, lines joined."""
     level: int = 0
@@ -69,7 +57,7 @@ def with_whole_headings(text: str, pieces: Sequence[Piece]) -> list[Piece]:
     whole: list[Piece] = []
     for piece in pieces:
         before = whole[-1] if whole else None
-        if before is not None and before.kind is PieceKind.HEADING and _goes_on(text, before, piece):
+        if before is not None and before.kind is BlockKind.HEADING and _goes_on(text, before, piece):
             whole[-1] = replace(before, end=piece.end, view=joined(f"{before.view} {piece.view}"))
         else:
             whole.append(piece)
@@ -90,11 +78,11 @@ def recurring(documents: Mapping[str, Iterable[Piece]]) -> frozenset[str]:
     return frozenset(paragraph for paragraph, count in counts.items() if count >= RECURRING)
 
 
-_RECURRING_KINDS = frozenset({PieceKind.PARAGRAPH, PieceKind.ITEM, PieceKind.HEADING})
+_RECURRING_KINDS = frozenset({BlockKind.PARAGRAPH, BlockKind.ITEM, BlockKind.HEADING})
 
 
 def _goes_on(text: str, heading: Piece, piece: Piece) -> bool:
-    if piece.kind is not PieceKind.PARAGRAPH or piece.broken or text[heading.end : piece.start].count("\n") != 1:
+    if piece.kind is not BlockKind.PARAGRAPH or piece.broken or text[heading.end : piece.start].count("\n") != 1:
         return False
     last_line = text[text.rfind("\n", 0, heading.end) + 1 : heading.end]
     rest = text[piece.start : piece.end]

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise, takewhile
 
+from llm_engineering.domain.blocks import BlockKind
 from llm_engineering.domain.config import ChunkConfig, ChunkSize, CleanConfig
 from llm_engineering.domain.entities import Chunk, Kind, Revision, TextFormat, chunk_id, fold
 from llm_engineering.features.clean import Span, reading_spans
@@ -19,7 +20,7 @@ from llm_engineering.features.clean import reading_text as reading_text
 from llm_engineering.features.normalise import normalise
 from llm_engineering.features.pack import Unit, pack
 from llm_engineering.features.split import lines, reluctance, sentences, tails
-from llm_engineering.features.structure import Block, BlockKind, Heading, Outline, blocks
+from llm_engineering.features.structure import Block, Heading, Outline, blocks
 
 VERSION = 1
 """Raised with every change of the code after which the same text would give other chunks."""

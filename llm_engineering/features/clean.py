@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from itertools import groupby, pairwise
 from typing import NamedTuple
 
+from llm_engineering.domain.blocks import BlockKind
 from llm_engineering.domain.config import CleanConfig
 from llm_engineering.domain.entities import TextFormat
 from llm_engineering.domain.errors import UsageError
 from llm_engineering.features.normalise import NormalisedText, normalise
-from llm_engineering.features.structure import Block, BlockKind, blocks, line_starts
+from llm_engineering.features.structure import Block, blocks, line_starts
 
 
 class Span(NamedTuple):

@@ -14,8 +14,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from llm_engineering.domain.blocks import BlockKind
 from llm_engineering.domain.entities import TextFormat
-from llm_engineering.features.structure import Block, BlockKind, blocks, without_surrogates
+from llm_engineering.features.structure import Block, blocks, without_surrogates
 
 
 @dataclass(frozen=True, slots=True)

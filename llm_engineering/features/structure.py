@@ -4,30 +4,16 @@ import bisect
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from llm_engineering.domain.blocks import BlockKind
 from llm_engineering.domain.entities import TextFormat
 
 _LINE = re.compile(r"[^\r\n]*+(?:\r\n|\r|\n|\Z)")
 _DEFINITION = re.compile(r"[ \t>]*\[[^\[\]]{1,999}+\]:")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-
-
-class BlockKind(StrEnum):
-    """What a block is; decides how it is cleaned, normalised and where it may be broken."""
-
-    HEADING = "heading"
-    PARAGRAPH = "paragraph"
-    ITEM = "item"
-    """The first paragraph of a list item."""
-    TABLE = "table"
-    CODE = "code"
-    RULE = "rule"
-    REFERENCE = "reference"
-    """Definitions of link targets, ``[name]: target``."""
 
 
 @dataclass(frozen=True, slots=True)
