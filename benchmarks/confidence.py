@@ -19,14 +19,14 @@ from benchmarks.embeddings import RememberingEmbedder
 from llm_engineering import bootstrap
 from llm_engineering.adapters.qdrant_edge import EdgeIndex
 from llm_engineering.adapters.sqlite import SQLiteWarehouse
-from llm_engineering.domain.config import AnswerConfig, FeatureConfig
-from llm_engineering.domain.entities import Author, Draft, Hit, IndexQuery, Kind, TextFormat
+from llm_engineering.domain.config import AnswerConfig, FeatureConfig, SearchConfig
+from llm_engineering.domain.entities import Author, Draft, Filters, Hit, Kind, TextFormat
 from llm_engineering.domain.ports import Embedder, Index, SparseEncoder, Warehouse
 from llm_engineering.features.sync import sync
 from llm_engineering.rag import confidence
 from llm_engineering.rag.candidates import capped
 from llm_engineering.rag.rerank import diversified
-from llm_engineering.rag.retrieve import checked_query
+from llm_engineering.rag.retrieve import checked_query, hybrid_query
 from llm_engineering.settings import load_settings
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -129,7 +129,8 @@ def _features(
 ) -> tuple[float, float]:
     """As answering has them: the same candidates in the same order."""
     query = checked_query(text)
-    wanted = IndexQuery(dense=embedder.embed_query(query), sparse=sparse.encode_query(query), limit=90)
+    dense, terms = embedder.embed_query(query), sparse.encode_query(query)
+    wanted = hybrid_query(dense, terms, filters=Filters(), limit=90, config=SearchConfig())
     hits: list[Hit] = capped(index.search(wanted), per_document=numbers.per_document, limit=numbers.candidates)
     best = diversified(hits, encode=sparse.encode_passage, config=numbers, limit=numbers.k)
     return confidence.features(query, [*best, *hits], terms=lambda text: frozenset(sparse.encode_query(text).indices))

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 from llm_engineering import bootstrap, telemetry
 from llm_engineering.domain.answers import Answer, Feedback, Question
 from llm_engineering.domain.config import AnswerConfig, IndexRecipe, Sampling, SearchConfig, ServiceConfig
-from llm_engineering.domain.entities import IndexQuery
 from llm_engineering.domain.errors import TwinError
 from llm_engineering.domain.ports import ChatModel, Index, Warehouse
 from llm_engineering.rag.answer import Done, Sources, Text, answer, stream
-from llm_engineering.rag.retrieve import author_filter, checked_query, hit_json
+from llm_engineering.rag.retrieve import author_filter, checked_query, hit_json, hybrid_query
 from llm_engineering.rag.twin import Twin
 from llm_engineering.rag.window import fitted
 from llm_engineering.serving.batching import QueryBatcher
@@ -236,12 +235,7 @@ async def _search(question: Question, twin: Twin, usual: SearchConfig) -> list[d
     text = checked_query(question.query)
     author_id = await asyncio.to_thread(author_filter, twin.warehouse, question.author)
     dense = await (twin.embed(text) if twin.embed else asyncio.to_thread(twin.embedder.embed_query, text))
-    wanted = IndexQuery(
-        dense=dense,
-        sparse=twin.sparse.encode_query(text),
-        filters=question.filters.model_copy(update={"author_id": author_id}) if author_id else question.filters,
-        limit=question.k or usual.k,
-        fusion=usual.fusion,
-        alpha=usual.alpha,
-    )
+    filters = question.filters.model_copy(update={"author_id": author_id}) if author_id else question.filters
+    terms = twin.sparse.encode_query(text)
+    wanted = hybrid_query(dense, terms, filters=filters, limit=question.k or usual.k, config=usual)
     return [hit_json(hit) for hit in await asyncio.to_thread(twin.index.search, wanted)]

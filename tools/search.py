@@ -75,7 +75,10 @@ def chosen_numbers(path: Path | None, **given: object) -> SearchConfig:
     """The search section of the configuration, with what the command line says over it."""
     file = path or (NUMBERS if NUMBERS.is_file() else None)
     configured = load_config(file, FeatureConfig).search if file else SearchConfig()
-    return configured.model_copy(update={name: value for name, value in given.items() if value is not None})
+    said = {name: value for name, value in given.items() if value is not None}
+    if "alpha" in said:
+        said["long_query"] = None  # a weight that was asked for holds for every query
+    return configured.model_copy(update=said)
 
 
 def _author(settings: Settings, name: str | None) -> str | None:

@@ -126,6 +126,9 @@ class SearchConfig(Configuration):
     fusion: Fusion = Fusion.WEIGHTED
     alpha: float = Field(default=0.5, ge=0, le=1)
     """Weight of the dense ranking in weighted fusion."""
+    long_query: int | None = Field(default=12, ge=1)
+    """A query of more distinct terms says by its words what it wants: ``alpha`` shrinks by ``long_query`` / terms. ``None``:
+    the same ``alpha`` for all."""
 
 
 class Sampling(Configuration):

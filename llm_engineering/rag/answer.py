@@ -15,7 +15,7 @@ from llm_engineering.rag.confidence import confidence
 from llm_engineering.rag.expand import expand
 from llm_engineering.rag.ledger import Ledger
 from llm_engineering.rag.rerank import diversified, reranked
-from llm_engineering.rag.retrieve import author_filter, checked_query
+from llm_engineering.rag.retrieve import author_filter, checked_query, hybrid_query
 from llm_engineering.rag.twin import Done, Event, Remarks, Sources, Text, Twin
 from llm_engineering.rag.understand import Understanding, understand, understand_with_model
 from llm_engineering.rag.verify import verify
@@ -165,14 +165,8 @@ async def _retrieve(queries: Sequence[str], filters: Filters, question: Question
         text = checked_query(query)
         with twin.span("embed", operation="embeddings"):
             dense = await (twin.embed(text) if twin.embed else asyncio.to_thread(twin.embedder.embed_query, text))
-        wanted = IndexQuery(
-            dense=dense,
-            sparse=twin.sparse.encode_query(text),
-            filters=filters,
-            limit=min(limit * _DEPTH, _MOST_HITS),
-            fusion=config.search.fusion,
-            alpha=config.search.alpha,
-        )
+        terms, most = twin.sparse.encode_query(text), min(limit * _DEPTH, _MOST_HITS)
+        wanted = hybrid_query(dense, terms, filters=filters, limit=most, config=config.search)
         return await asyncio.to_thread(twin.index.search, wanted)
 
     rankings = await asyncio.gather(*map(search, queries))

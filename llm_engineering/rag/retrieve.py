@@ -3,7 +3,7 @@
 import unicodedata
 
 from llm_engineering.domain.config import SearchConfig
-from llm_engineering.domain.entities import Filters, Hit, IndexQuery
+from llm_engineering.domain.entities import Filters, Hit, IndexQuery, SparseVector
 from llm_engineering.domain.errors import UnknownAuthor, UsageError
 from llm_engineering.domain.ports import Embedder, Index, SparseEncoder, Warehouse
 
@@ -25,15 +25,23 @@ def retrieve(
     Raises :class:`UsageError` for a query without a letter or digit, or of more than ``MAX_QUERY_CHARACTERS``.
     """
     text = checked_query(query)
-    return index.search(
-        IndexQuery(
-            dense=embedder.embed_query(text),
-            sparse=sparse.encode_query(text),
-            filters=filters,
-            limit=config.k,
-            fusion=config.fusion,
-            alpha=config.alpha,
-        )
+    dense, terms = embedder.embed_query(text), sparse.encode_query(text)
+    return index.search(hybrid_query(dense, terms, filters=filters, limit=config.k, config=config))
+
+
+def hybrid_query(
+    dense: list[float], terms: SparseVector, *, filters: Filters, limit: int, config: SearchConfig
+) -> IndexQuery:
+    """What the index is asked, with the configured fusion; the weight of the dense ranking is less for a long query."""
+    most = config.long_query
+    shrunk = 1.0 if most is None else min(1.0, most / max(1, len(terms.indices)))
+    return IndexQuery(
+        dense=dense,
+        sparse=terms,
+        filters=filters,
+        limit=limit,
+        fusion=config.fusion,
+        alpha=config.alpha * shrunk,
     )
 
 

@@ -124,17 +124,17 @@ def test_searching_before_anything_was_indexed_says_what_to_do(tmp_path: Path):
 @pytest.mark.parametrize(
     ("yaml", "given", "used"),
     [
-        ("search: {k: 2, alpha: 0.9}", {}, (2, 0.9)),
-        ("search: {k: 2, alpha: 0.9}", {"k": 7}, (7, 0.9)),
-        ("", {"alpha": 0.0}, (5, 0.0)),
+        ("search: {k: 2, alpha: 0.9}", {}, (2, 0.9, 12)),
+        ("search: {k: 2, alpha: 0.9}", {"k": 7}, (7, 0.9, 12)),
+        ("", {"alpha": 1.0}, (5, 1.0, None)),
     ],
 )
 def test_a_search_takes_its_numbers_from_the_configuration_and_then_from_the_command_line(
-    tmp_path: Path, yaml: str, given: dict[str, float], used: tuple[int, float]
+    tmp_path: Path, yaml: str, given: dict[str, float], used: tuple[int, float, int | None]
 ):
     (tmp_path / "own.yaml").write_text(yaml)
     numbers = chosen_numbers(tmp_path / "own.yaml", **given)
-    assert (numbers.k, numbers.alpha) == used
+    assert (numbers.k, numbers.alpha, numbers.long_query) == used
 
 
 def test_a_search_without_an_author_leaves_the_warehouse_alone(tmp_path: Path):
