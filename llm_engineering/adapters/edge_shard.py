@@ -1,6 +1,7 @@
 """Points in a Qdrant Edge shard: the Rust engine in this process. Every call of the engine is made here."""
 
 import errno
+import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ from llm_engineering.domain.errors import StoreError, StoreUnavailable
 if TYPE_CHECKING:
     import qdrant_edge
 
+logger = logging.getLogger(__name__)
+
 _PAGE = 1000
 _OVERSAMPLING = 2.0
 _HEADROOM = 64_000_000
@@ -37,6 +40,9 @@ _UNUSABLE = {
     errno.EDQUOT: "disk quota used up",
     errno.ENOTDIR: "not a folder",
 }
+_FULL = ("Not enough space", "No space left")
+"""How the engine says in words that the disk is full."""
+_FREE_SPACE = "Free space, or set INDEX_URL to a folder on another disk."
 
 
 class EdgePoints:
@@ -134,10 +140,19 @@ class EdgePoints:
             self._shard.flush()
 
     def settle(self) -> None:
-        """Quantise and vacuum where enough has changed (the engine decides); free where it has not."""
-        require_space(self._folder)
-        with self._writing():
-            if self._shard.optimize():
+        """Quantise and vacuum where enough has changed (the engine decides); free where it has not.
+
+        Without room for that the points stay as they are: durable and found, in more space and time than they need.
+        """
+        try:
+            require_space(self._folder)
+            with self._writing():
+                changed = self._shard.optimize()
+        except StoreUnavailable as error:
+            logger.warning("the index was not optimised, the next commit tries again: %s", error.message)
+            return
+        if changed:
+            with self._writing():
                 self._shard.flush()
 
     def rank(self, rankings: Sequence[Ranking]) -> list[Ranked]:
@@ -218,7 +233,7 @@ def require_space(folder: Path) -> None:
     if free < _HEADROOM:
         raise StoreUnavailable(
             f"The disk of the index in {folder} is full ({free / 1e6:.0f} MB left)",
-            hint="Free space, or set INDEX_URL to a folder on another disk.",
+            hint=_FREE_SPACE,
         )
 
 
@@ -257,6 +272,8 @@ def _mapped(failure: str, error: BaseException) -> StoreError:
         if f"(os error {number})" in text:
             hint = "Make the folder writable and see that its disk has space, or set INDEX_URL to another folder."
             return StoreUnavailable(f"{failure}: {reason}", hint=hint)
+    if any(words in text for words in _FULL):
+        return StoreUnavailable(f"{failure}: {text}", hint=_FREE_SPACE)
     return StoreError(f"{failure}: {text}", hint="If its files are damaged: poe run-sync-pipeline --rebuild")
 
 

@@ -302,16 +302,16 @@ class EdgeWriter:
         return self._previous
 
     def _prime(self) -> None:
-        """Leave one standby of this lineage, so that the next session does not begin with a copy; sweep the others."""
+        """Sweep what is old, then leave one standby of this lineage, so that the next session does not begin with a copy."""
         standbys = [
             replica for replica, meta in self._folder.standbys(self._replica) if meta.lineage == self._meta.lineage
-        ]
-        try:
-            standby = standbys[0] if standbys else self._folder.clone(self._replica)
-        except StoreUnavailable as error:  # the commit stands; the next session will copy, or say this
-            logger.warning("no standby was made: %s", error.message)
-            return
-        self._folder.sweep(keep={self._replica.id, standby.id})
+        ][:1]
+        self._folder.sweep(keep={self._replica.id, *(standby.id for standby in standbys)})  # first: it makes room
+        if not standbys:
+            try:
+                self._folder.clone(self._replica)
+            except StoreUnavailable as error:  # the commit stands; the next session will copy, or say this
+                logger.warning("no standby was made: %s", error.message)
 
 
 class _Loaded:

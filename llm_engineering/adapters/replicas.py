@@ -177,18 +177,22 @@ class ReplicaFolder:
         return replica
 
     def clone(self, source: Replica) -> Replica:
-        """A copy of a replica that nobody writes. It appears whole or not at all."""
+        """A copy of a replica that nobody writes. It appears whole or not at all; a failed one frees the space it took."""
         require_space(self.path)
         meta = source.meta()
         id_ = str(uuid.uuid4())
         unfinished = Replica(self.path / f"unfinished-{id_}")
-        with unusable_folder(self.path):
-            unfinished.folder.mkdir()
-            unfinished.lock.touch()
-            copy_folder(source.shard, unfinished.shard)
-            unfinished.write_meta(meta.model_copy(update={"id": id_, "inherited": source.id, "generation": 0}))
-            unfinished.folder.rename(self.path / id_)
-            sync_folder(self.path)
+        try:
+            with unusable_folder(self.path):
+                unfinished.folder.mkdir()
+                unfinished.lock.touch()
+                copy_folder(source.shard, unfinished.shard)
+                unfinished.write_meta(meta.model_copy(update={"id": id_, "inherited": source.id, "generation": 0}))
+                unfinished.folder.rename(self.path / id_)
+                sync_folder(self.path)
+        except BaseException:
+            shutil.rmtree(unfinished.folder, ignore_errors=True)  # the first error is the one to tell
+            raise
         return Replica(self.path / id_)
 
     def standbys(self, current: Replica | None) -> list[tuple[Replica, ReplicaMeta]]:

@@ -5,7 +5,7 @@ An unknown key or a wrong type is refused with the path of the offending entry.
 
 import hashlib
 import json
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -47,7 +47,8 @@ class SourceConfig(Configuration):
 class CrawlConfig(Configuration):
     """Limits and manners of a crawl. Sizes in bytes, times in seconds."""
 
-    user_agent: str = "llm-twin/0.1"
+    user_agent: str = Field(default="llm-twin/0.1", pattern=r"^[!-~]([ -~]*[!-~])?$")
+    """What servers are told; a header takes printable ASCII only."""
     max_bytes: int = Field(default=10_000_000, ge=1)
     timeout: float = Field(default=20.0, gt=0)
     max_redirects: int = Field(default=5, ge=0)
@@ -75,11 +76,15 @@ class ChunkSize(Configuration):
     """Tokens of the text around a chunk that a model is shown."""
 
 
+ChunkSizes = Annotated[tuple[ChunkSize, ...], Field(min_length=1)]
+"""At least one: without any, a document would have no chunk and never be found."""
+
+
 class ChunkConfig(Configuration):
     """Chunk sizes; ``by_kind`` overrides ``sizes`` for a kind of document. Several sizes stand side by side."""
 
-    sizes: tuple[ChunkSize, ...] = (ChunkSize(),)
-    by_kind: dict[Kind, tuple[ChunkSize, ...]] = Field(default_factory=dict)
+    sizes: ChunkSizes = (ChunkSize(),)
+    by_kind: dict[Kind, ChunkSizes] = Field(default_factory=dict)
 
 
 class CleanConfig(Configuration):

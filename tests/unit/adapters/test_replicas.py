@@ -1,9 +1,13 @@
+import errno
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from llm_engineering.adapters import replicas as replicas_module
+from llm_engineering.adapters.edge_shard import EdgePoints
 from llm_engineering.adapters.qdrant_edge import EdgeIndex
 from llm_engineering.adapters.replicas import Lock, ReplicaFolder
 from llm_engineering.domain.entities import IndexQuery
@@ -194,6 +198,89 @@ def test_a_full_disk_is_said_before_the_engine_meets_it(path: Path, monkeypatch:
         monkeypatch.undo()
     assert found(index) == {"one"}
     index.close()
+
+
+def copies_run_out_of_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: Path, target: Path) -> None:
+        target.mkdir()
+        (target / "half").write_text("of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(replicas_module, "copy_folder", full)
+
+
+def test_a_copy_that_runs_out_of_disk_leaves_nothing_behind(
+    path: Path, index: EdgeIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(index, "one")
+    before = replicas(path)
+    copies_run_out_of_disk(monkeypatch)
+    folder = ReplicaFolder(path)
+    with pytest.raises(StoreUnavailable, match="No space left"):
+        folder.clone(folder.hold_current()[0])
+    assert replicas(path) == before
+
+
+def test_a_rebuild_without_room_for_a_standby_frees_the_old_index(
+    path: Path, index: EdgeIndex, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(index, "old")
+    copies_run_out_of_disk(monkeypatch)
+    fill(index, "new", rebuild=True)
+    assert replicas(path) == [current(path)]
+    assert found(index) == {"new"} and "no standby was made" in caplog.text
+
+
+class FullShard:
+    """An engine's shard on a disk without room for what the engine says of it."""
+
+    def __init__(self, shard: Any, said: str) -> None:
+        self._shard, self._said = shard, said
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._shard, name)
+
+    def optimize(self) -> bool:
+        raise Exception(self._said)  # the engine raises nothing more exact
+
+    def update(self, _: Any) -> None:
+        raise Exception(self._said)
+
+
+NO_ROOM = "Not enough space available for optimization, needed: 465.83 MiB, available: 67.08 MiB"
+
+
+def test_without_room_to_optimise_the_commit_stands(index: EdgeIndex, caplog: pytest.LogCaptureFixture) -> None:
+    with index.writer(RECIPE) as writer:
+        writer.publish([a_chunk("one")])
+        points = writer._points
+        points._shard = FullShard(points._shard, NO_ROOM)
+        writer.commit()
+    assert found(index) == {"one"}
+    assert "not optimised" in caplog.text and NO_ROOM in caplog.text
+
+
+def test_a_disk_that_is_full_at_the_commit_does_not_stop_it(
+    index: EdgeIndex, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    usage = shutil.disk_usage("/")
+    with index.writer(RECIPE) as writer:
+        writer.publish([a_chunk("one")])
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
+        writer.commit()
+    assert found(index) == {"one"}
+    assert "not optimised" in caplog.text and "no standby was made" in caplog.text
+
+
+@pytest.mark.parametrize("said", [NO_ROOM, "Service error: No space left on device", "IO error (os error 28)"])
+def test_a_full_disk_is_never_called_a_damage(path: Path, said: str) -> None:
+    path.mkdir(parents=True)
+    points = EdgePoints.create(path / "shard", dimensions=4)
+    full = EdgePoints(FullShard(points._shard, said), path)
+    with pytest.raises(StoreUnavailable) as failure:
+        full.upsert([a_chunk("one")])
+    points.close()
+    assert "space" in (failure.value.hint or "") and "rebuild" not in (failure.value.hint or "")
 
 
 def test_a_vector_of_the_wrong_length_is_our_error(index: EdgeIndex) -> None:
