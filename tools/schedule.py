@@ -1,17 +1,20 @@
 """The feature pipeline on a cron expression: in the foreground, or handed to an orchestrator that can schedule."""
 
+import hashlib
 import logging
 import signal
 import subprocess
 import sys
 import threading
+from datetime import tzinfo
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, JobEvent
 from apscheduler.jobstores.sqlalchemy import SQLAlchemyJobStore
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.combining import OrTrigger
 from apscheduler.triggers.cron import CronTrigger
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -26,6 +29,7 @@ RUN = "tools.schedule:run_feature_pipeline"
 """What the job store remembers to call; a name, since a stored job outlives its process."""
 WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
 """Cron counts them from Sunday, 0 or 7; the scheduling engine counts from Monday, and so is told names."""
+Trigger: TypeAlias = CronTrigger | OrTrigger
 _under_way: list[subprocess.Popen[str]] = []
 
 
@@ -56,7 +60,7 @@ def schedule(
     log.info("stopped")
 
 
-def foreground(store: Path, trigger: CronTrigger, config: str, *, run: str = RUN) -> BackgroundScheduler:
+def foreground(store: Path, trigger: Trigger, config: str, *, run: str = RUN) -> BackgroundScheduler:
     """A running scheduler with the one job, never two runs of it at once.
 
     Its next time is kept in ``store``: a time missed while nothing was running is made up for at the start, once.
@@ -64,10 +68,10 @@ def foreground(store: Path, trigger: CronTrigger, config: str, *, run: str = RUN
     scheduler = BackgroundScheduler(
         jobstores={"default": SQLAlchemyJobStore(url=f"sqlite:///{store.resolve()}")},
         job_defaults={"max_instances": 1, "coalesce": True, "misfire_grace_time": None},
-        timezone=trigger.timezone,
+        timezone=_timezone(trigger),
     )
     scheduler.add_listener(_skipped, EVENT_JOB_MAX_INSTANCES)
-    job = f"feature {trigger!r} {config}"[-190:]
+    job = hashlib.sha256(f"{trigger!r} {config}".encode("utf-8", "surrogateescape")).hexdigest()
     try:
         scheduler.start(paused=True)
         if scheduler.get_job(job) is None:
@@ -103,28 +107,69 @@ def stop_run() -> None:
         run.send_signal(signal.SIGINT)
 
 
-def cron_trigger(cron: str, timezone: str) -> CronTrigger:
-    """The times that a cron expression means; :class:`UsageError` if it is none."""
+def cron_trigger(cron: str, timezone: str) -> Trigger:
+    """The times that a cron expression means; :class:`UsageError` if it is none.
+
+    As in cron a day of the month and a day of the week mean either, unless one of the two begins with ``*``.
+    """
     try:
-        *others, weekdays = cron.split()
-        return CronTrigger.from_crontab(" ".join([*others, _named(weekdays)]), timezone=timezone)
+        minute, hour, day, month, weekday = cron.split()
+    except ValueError:
+        raise _no_cron(cron, timezone, f"it has {len(cron.split())} fields instead of five") from None
+    days = [(day, weekday)] if "*" in (day[0], weekday[0]) else [(day, "*"), ("*", weekday)]
+    try:
+        either = [
+            CronTrigger.from_crontab(f"{minute} {hour} {on} {month} {_named(of)}", timezone=timezone) for on, of in days
+        ]
     except (ValueError, LookupError) as error:
-        raise UsageError(
-            f"{cron!r} in {timezone} is no cron expression: {error}", hint='Five fields in quotes, as in "0 6 * * *".'
-        ) from error
+        raise _no_cron(cron, timezone, str(error)) from error
+    return either[0] if len(either) == 1 else OrTrigger(either)
+
+
+def _no_cron(cron: str, timezone: str, problem: str) -> UsageError:
+    return UsageError(
+        f"{cron!r} in {timezone} is no cron expression: {problem}", hint='Five fields in quotes, as in "0 6 * * *".'
+    )
+
+
+def _timezone(trigger: Trigger) -> tzinfo:
+    one = trigger.triggers[0] if isinstance(trigger, OrTrigger) else trigger
+    zone: tzinfo = one.timezone
+    return zone
 
 
 def _named(weekdays: str) -> str:
-    days: list[str] = []
-    for part in weekdays.lower().split(","):
-        span, _, step = part.partition("/")
-        first, _, last = ("0-6" if span == "*" and step else span).partition("-")
-        if first.isdigit():
-            end = int(last or (6 if step else first))
-            days += [WEEKDAYS[number] for number in range(int(first), end + 1, int(step or 1))]
-        else:
-            days.append(part)
-    return ",".join(days)
+    """The field as names of single days; raises ``ValueError`` saying what is wrong with it."""
+    if weekdays == "*":
+        return weekdays
+    return ",".join(name for part in weekdays.lower().split(",") for name in _names(part))
+
+
+def _names(part: str) -> list[str]:
+    span, stepped, step = part.partition("/")
+    if stepped and not (step.isdecimal() and int(step)):
+        raise ValueError(f"the step {step!r} of {part!r} is no number above 0")
+    first, spanning, last = ("0-6" if span == "*" else span).partition("-")
+    begin = _number(first)
+    end = _number(last) if spanning else 6 if stepped else begin
+    if spanning and end == 0 < begin:
+        if last.isdecimal():
+            raise ValueError(f"{span!r} runs backwards: Sunday at the end of a span is 7")
+        end = 7
+    if end < begin:
+        raise ValueError(
+            f"{span!r} runs backwards: a week begins with Sunday, which is 0, and ends with Sunday, which is 7"
+        )
+    return [WEEKDAYS[number] for number in range(begin, end + 1, int(step or 1))]
+
+
+def _number(day: str) -> int:
+    """A day's number: 0 to 7, or the first three letters of its English name."""
+    if day in WEEKDAYS:
+        return WEEKDAYS.index(day)
+    if day.isdecimal() and int(day) < len(WEEKDAYS):
+        return int(day)
+    raise ValueError(f"{day!r} is no day of the week: they are 0 (or sun) to 6 (or sat), and 7 for Sunday")
 
 
 def _skipped(event: JobEvent) -> None:

@@ -136,6 +136,75 @@ def test_steps_of_weekdays_are_counted_from_sunday(field: str, days: str):
     assert fired == {("mon", "tue", "wed", "thu", "fri", "sat", "sun").index(day) for day in days.split()}
 
 
+def first_days(cron: str, count: int) -> list[str]:
+    trigger, moment, days = cron_trigger(cron, "UTC"), datetime(2026, 1, 1, tzinfo=UTC), []
+    while len(days) < count:
+        moment = trigger.get_next_fire_time(None, moment)
+        days.append(f"{moment:%b %d}")
+        moment += timedelta(minutes=1)
+    return days
+
+
+@pytest.mark.parametrize(
+    ("cron", "days"),
+    [
+        ("0 6 1 * 1", ["Jan 01", "Jan 05", "Jan 12", "Jan 19", "Jan 26", "Feb 01"]),
+        ("0 6 13 * fri", ["Jan 02", "Jan 09", "Jan 13", "Jan 16"]),
+        ("0 6 2,3 1 6", ["Jan 02", "Jan 03", "Jan 10"]),
+        ("0 6 */2 * 1", ["Jan 05", "Jan 19", "Feb 09"]),
+        ("0 6 1 * */2", ["Jan 01", "Feb 01", "Mar 01", "Aug 01"]),
+        ("0 6 1 * *", ["Jan 01", "Feb 01"]),
+    ],
+)
+def test_a_day_of_the_month_and_one_of_the_week_mean_either_as_in_cron(cron: str, days: list[str]):
+    assert first_days(cron, len(days)) == days
+
+
+@pytest.mark.parametrize(
+    ("field", "days"),
+    [("fri-sun", "fri sat sun"), ("SUN-tue", "mon tue sun"), ("mon-fri/2", "mon wed fri"), ("6-7", "sat sun")],
+)
+def test_names_and_numbers_of_weekdays_span_as_cron_reads_them(field: str, days: str):
+    fired = {
+        datetime.strptime(f"{day} 2026", "%b %d %Y").strftime("%a").lower() for day in first_days(f"0 6 * * {field}", 7)
+    }
+    assert fired == set(days.split())
+
+
+@pytest.mark.parametrize(
+    ("cron", "problem"),
+    [
+        ("0 6 * * 6-0", "'6-0' runs backwards: Sunday at the end of a span is 7"),
+        ("0 6 * * 5-2", "'5-2' runs backwards"),
+        ("0 6 * * sat-mon", "'sat-mon' runs backwards"),
+        ("0 6 * * 1/x", "the step 'x'"),
+        ("0 6 * * moonday", "'moonday' is no day of the week"),
+        ("0 6 * * 8", "'8' is no day of the week"),
+        ("0 6 * *", "it has 4 fields"),
+    ],
+)
+def test_what_is_wrong_with_an_expression_is_said(cron: str, problem: str):
+    with pytest.raises(UsageError, match=problem):
+        cron_trigger(cron, "UTC")
+
+
+def test_another_day_of_the_month_replaces_a_schedule_of_two_kinds_of_days(tmp_path: Path, runs: Runs):
+    make_late(tmp_path / "schedule.sqlite", config="one.yaml", trigger=cron_trigger("0 6 1 * 1", "UTC"))
+    with scheduling(tmp_path / "schedule.sqlite", trigger=cron_trigger("0 6 2 * 1", "UTC")) as scheduler:
+        [job] = scheduler.get_jobs()
+        assert "day='2'" in repr(job.trigger) and job.next_run_time > datetime.now(UTC)
+    assert not runs.started
+
+
+def test_a_schedule_of_two_kinds_of_days_is_kept_and_made_up_for(tmp_path: Path, runs: Runs):
+    trigger = cron_trigger("0 6 1 * 1", "Asia/Tokyo")
+    make_late(tmp_path / "schedule.sqlite", config="one.yaml", trigger=trigger)
+    with scheduling(tmp_path / "schedule.sqlite", trigger=trigger) as scheduler:
+        assert runs.wait_for(1)
+        assert str(scheduler.timezone) == "Asia/Tokyo"
+    assert runs.started == ["one.yaml"]
+
+
 @pytest.mark.parametrize("cron", ["sometimes", "", "0 6 * *", "99 6 * * *", "0 6 * * 9", "0 6 * * 1/x", "0 6 * * */0"])
 def test_what_is_no_cron_expression_is_bad_usage(cron: str):
     with pytest.raises(UsageError, match="no cron expression"):
