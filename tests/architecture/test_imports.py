@@ -84,16 +84,29 @@ def test_importing_loads_no_engine(module: str):
     assert not ENGINES & set(loaded)
 
 
-def test_importing_bootstrap_takes_under_three_tenths_of_a_second_of_work():
-    """Processor time, the best of several: what the import costs, not how busy the machine is."""
-    code = (
-        "import time; start = time.process_time(); import llm_engineering.bootstrap; print(time.process_time() - start)"
-    )
-    spent = (
-        float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+COST = """
+import time
+start = time.process_time()
+import asyncio, pydantic.main, pydantic_core
+needed = time.process_time()
+import llm_engineering.bootstrap
+print(needed - start, time.process_time() - needed)
+"""
+
+
+def test_importing_bootstrap_costs_little_more_than_what_it_cannot_do_without():
+    """Processor time, the best of several, beside a yardstick of the same process, so that the speed of the core is nothing.
+
+    Where asyncio and pydantic take their usual tenth of a second, all of it stays under three tenths.
+    """
+    measured = (
+        map(
+            float,
+            subprocess.run([sys.executable, "-c", COST], capture_output=True, text=True, check=True).stdout.split(),
+        )
         for _ in range(8)
     )
-    assert any(seconds < 0.3 for seconds in spent)
+    assert any(own < 1.5 * needed for needed, own in measured)
 
 
 def test_only_entry_points_of_the_orchestrator_import_it():

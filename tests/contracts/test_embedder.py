@@ -274,4 +274,4 @@ def test_auto_measures_once_needs_no_network_and_then_starts_without_torch(tmp_p
 def test_an_idle_embedder_keeps_no_thread_of_ours(fast):
     before = threading.active_count()
     fast.embed_passages(PROBE)
-    assert threading.active_count() == before
+    assert threading.active_count() <= before

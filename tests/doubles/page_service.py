@@ -93,7 +93,7 @@ class PageService(LocalSite):
             yield event("citations", {"citations": answer["citations"], "request_id": answer["request_id"]})
             for position, text in enumerate(texts):
                 if position == 1 and hold:
-                    self.go.wait(20)
+                    self.go.wait(120)
                 yield event("text", {"text": text})
             yield event("done", answer)
 

@@ -25,7 +25,6 @@ from llm_engineering.domain.entities import Author, Draft, Kind
 from tests.doubles.terminal import ROOT, complaint, environment, types
 from tests.doubles.web import Answer, LocalSite
 
-pytestmark = pytest.mark.timeout(900)
 ADA = Author.named("Ada Winter")
 WORDS = "The lighthouse keeper writes down every ship that passes, and the weather it came with."
 

@@ -27,7 +27,7 @@ def page(request, chromium, store):  # noqa: F811
     service = dataclasses.replace(FakeTwin().service(), blind=store)
     with served(create_app(service, config=ServiceConfig(), key_hashes=request.param)) as (url, _):
         page = chromium.new_page(viewport={"width": 360, "height": 640})
-        page.set_default_timeout(8000)
+        page.set_default_timeout(60_000)
         page.complaints = []
         page.on("pageerror", lambda error: page.complaints.append(str(error)))
         page.goto(f"{url}/review/ab")

@@ -26,7 +26,9 @@ pytestmark = pytest.mark.anyio
 ANSWERING = AnswerConfig(threshold=0)
 PACE = 0.01
 """Seconds between searches, so that the process that writes has its share of the machine."""
+RULES = AnswerConfig(threshold=0, understand="rules", chat=ChatConfig(retries=0))
 IMPATIENT = AnswerConfig(threshold=0, understand="rules", chat=ChatConfig(retries=0, timeout=3))
+"""For models that fail, one of them by its silence."""
 LIMITS = ServiceConfig(burst=100_000, per_minute=1e6)
 KAFKA = "Kafka taught me that a log is the simplest database, and that a consumer keeps its own place in it."
 WRITER = """
@@ -149,7 +151,7 @@ async def test_a_model_that_fails_is_said_to(home, turn, status, kind):
 
 async def test_a_model_that_cuts_its_stream_ends_the_answer_with_a_problem(home):
     with ChatServer(says("A log is the simplest database.", cut_after=3)) as model:
-        async with serving(settings_of(home, llm_base_url=model.url, llm_model="double"), IMPATIENT) as client:
+        async with serving(settings_of(home, llm_base_url=model.url, llm_model="double"), RULES) as client:
             said = (await client.post("/rag", json=ask(stream=True))).text.strip().split("\n\n")
     assert said[0].startswith("event: citations")
     assert said[-1].startswith("event: error")
@@ -220,7 +222,7 @@ async def test_a_document_forgotten_while_the_model_writes_leaves_no_word_in_the
         return f"{secret} [1]."
 
     with ChatServer(says(forgetting)) as model:
-        async with serving(settings_of(home, llm_base_url=model.url, llm_model="double"), IMPATIENT) as client:
+        async with serving(settings_of(home, llm_base_url=model.url, llm_model="double"), RULES) as client:
             answer = (await client.post("/rag", json=ask("What opens the vault?", k=1))).json()
     assert (answer["grounded"], answer["citations"]) == (False, [])
     assert "walnuts" not in answer["answer"]
@@ -231,8 +233,7 @@ async def test_a_client_that_leaves_ends_the_work_of_the_model(home):
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     with ChatServer(says("Slowly, " * 50, pause=0.2)) as model:
         chosen = settings_of(home, llm_base_url=model.url, llm_model="double")
-        config = AnswerConfig(threshold=0, understand="rules")
-        async with open_service(chosen, config, LIMITS) as service:
+        async with open_service(chosen, RULES, LIMITS) as service:
             server = Server(uvicorn.Config(create_app(service, config=LIMITS), log_config=None, lifespan="off"))
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             async with (

@@ -43,14 +43,14 @@ async def test_what_is_over_the_queue_is_refused_at_once_and_the_others_are_answ
 async def test_an_answer_that_takes_too_long_is_ended_its_wait_included(in_flight):
     twin = FakeTwin()
     twin.gate = asyncio.Event()
-    async with Clients(app(twin, in_flight=in_flight, deadline=0.2)).client() as client:
+    async with Clients(app(twin, in_flight=in_flight, deadline=1.0)).client() as client:
         plain, streamed = await asyncio.gather(
             client.post("/rag", json=ASK), client.post("/rag", json=ASK | {"stream": True})
         )
     told = streamed.json()["status"] if streamed.status_code == 504 else streamed.text
     assert plain.status_code == 504
     assert told == 504 or '"status":504' in told
-    assert twin.cancelled == in_flight
+    assert in_flight <= twin.cancelled == len(twin.questions) <= 2
 
 
 async def test_a_silent_stream_says_that_it_is_alive():
@@ -89,7 +89,7 @@ async def test_a_client_that_leaves_the_queue_gives_its_place_back():
         async with httpx.AsyncClient(base_url=url, timeout=60) as client:
             first = asyncio.create_task(client.post("/rag", json=ASK))
             await until(lambda: twin.questions)
-            async with httpx.AsyncClient(base_url=url) as impatient:
+            async with httpx.AsyncClient(base_url=url, timeout=60) as impatient:
                 waiting = asyncio.create_task(impatient.post("/rag", json=ASK))
                 while "twin_answers_waiting 1.0" not in (await client.get("/metrics")).text:
                     await asyncio.sleep(0.005)

@@ -153,7 +153,7 @@ def test_an_answer_that_is_the_authors_own_is_refused(samples, warehouse):
 
 def test_a_rival_that_fails_costs_only_its_own_pairs(samples, warehouse):
     with ChatServer(says(GENERIC), fails(429, retry_after=3600), Turn(delay=60), says(GENERIC)) as server:
-        model = OpenAIChatModel(server.url, "double", None, ChatConfig(retries=0, timeout=2))
+        model = OpenAIChatModel(server.url, "double", None, ChatConfig(retries=0, timeout=5))
         calls = TeacherConfig(concurrency=1)
         result = preferred(samples[:5], warehouse, config(BASE, calls=calls), Rival(BASE, model))
     assert (len(result.pairs), reasons(result)) == (3, {"rate-limited": 1, "timed-out": 1})
