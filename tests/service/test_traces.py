@@ -78,3 +78,13 @@ async def test_a_request_that_fails_marks_its_trace_and_the_stage_in_which_it_fa
         assert spans[name].status.status_code is StatusCode.ERROR
     assert spans["retrieve"].status.status_code is StatusCode.UNSET
     assert spans["write"].attributes["error.type"] == "ModelUnavailable"
+
+
+@pytest.mark.parametrize("turn", [fails(400, "no Kafka here"), fails(500, "no Kafka here")])
+async def test_an_error_that_quotes_the_question_leaves_its_kind_in_the_trace_and_none_of_its_words(home, turn):
+    spans, _, _ = await traced(home, turn)
+    failed = [span for span in spans.values() if span.status.status_code is StatusCode.ERROR]
+    assert len(failed) >= 4
+    words = {word.strip("?").lower() for word in ask()["query"].split()}
+    assert not any(words & set((span.status.description or "").lower().split()) for span in failed)
+    assert not any("Kafka" in span.to_json() for span in spans.values())

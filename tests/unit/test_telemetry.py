@@ -132,9 +132,10 @@ def test_a_call_that_fails_marks_its_span(recorded):
 
 def test_an_error_that_leaves_a_stage_marks_its_span(recorded):
     with tracing(exporter=recorded), pytest.raises(ModelUnavailable), span("write"):
-        raise ModelUnavailable("the model does not answer")
+        raise ModelUnavailable("the model declines 'my secret question'")
     (failed,) = recorded.get_finished_spans()
     assert (failed.status.status_code, failed.attributes["error.type"]) == (StatusCode.ERROR, "ModelUnavailable")
+    assert "secret" not in failed.to_json()
 
 
 def test_a_request_that_is_cancelled_ends_its_span(recorded):
