@@ -277,10 +277,14 @@ def test_a_scheduler_catches_up_for_real_and_ends_on_sigterm_with_its_run(tmp_pa
             stderr=subprocess.PIPE,
             text=True,
         ) as scheduler:
-            began = asked.wait(240)
-            scheduler.send_signal(signal.SIGTERM)
-            out, log = scheduler.communicate(timeout=120)
-            held.set()
+            try:
+                began = asked.wait(240)
+                scheduler.send_signal(signal.SIGTERM)
+                out, log = scheduler.communicate(timeout=120)
+            finally:
+                if scheduler.poll() is None:
+                    scheduler.kill()
+                held.set()
     assert began and scheduler.returncode == 0 and not out, log
     assert log.count("run started") == 1 and "Stopped. What was stored is kept" in log, log
     assert log.rstrip().endswith("stopped") and "Traceback" not in log, log
