@@ -32,6 +32,9 @@ _TRAILER = re.compile(
     r"est apparu en premier sur|se publicó primero en)[^\n]+\Z",
     re.MULTILINE,
 )
+_REFERENCE = re.compile(r"&#(?:[xX]([0-9a-fA-F]+)|([0-9]+));?")
+_DIGITS_OF_A_CHARACTER = 7  # the last one, U+10FFFF, is 1114111
+_LAST_CHARACTER = 0x10FFFF
 
 
 class FeedEntry(Frozen):
@@ -43,6 +46,8 @@ class FeedEntry(Frozen):
     """Markdown of the content that the feed carries; empty if it carries a summary at most."""
     summary: str = ""
     published_at: datetime | None = None
+    date_guessed: bool = False
+    """The feed says only when the entry was last touched."""
     author: str | None = None
     complete: bool = False
     """``text`` is the whole text; otherwise the page behind ``url`` has to be read."""
@@ -111,14 +116,17 @@ def _xml_feed(text: str, url: str) -> Feed:
     import feedparser
 
     # The text is decoded already: whatever encoding it declares no longer holds.
-    text = re.sub(r"^<\?xml[^>]*\?>", "", text)
+    text = _paired(_REFERENCE.sub(_referred, re.sub(r"^<\?xml[^>]*\?>", "", text)))
     headers = {"content-type": "application/xml; charset=utf-8", "content-location": url}
-    parsed = feedparser.parse(
-        io.BytesIO(text.encode("utf-8", "replace")),
-        response_headers=headers,
-        resolve_relative_uris=False,
-        sanitize_html=False,
-    )
+    try:
+        parsed = feedparser.parse(
+            io.BytesIO(text.encode("utf-8", "replace")),
+            response_headers=headers,
+            resolve_relative_uris=False,
+            sanitize_html=False,
+        )
+    except (ValueError, OverflowError) as error:  # its parser for broken XML lets them out
+        raise SourceError(f"Expected a feed at {url} but got broken XML ({error})") from error
     feed = parsed.feed
     entries = [_xml_entry(entry, feed, url) for entry in parsed.entries]
     following = [link.get("href", "") for link in feed.get("links", ()) if link.get("rel") == "next"]
@@ -131,6 +139,20 @@ def _xml_feed(text: str, url: str) -> Feed:
     )
 
 
+def _referred(reference: re.Match[str]) -> str:
+    """What a character reference becomes where it means no character: half of a pair, or U+FFFD; others stay."""
+    digits = (reference[1] or reference[2]).lstrip("0") or "0"
+    code = int(digits, 16 if reference[1] else 10) if len(digits) <= _DIGITS_OF_A_CHARACTER else _LAST_CHARACTER + 1
+    if code > _LAST_CHARACTER:
+        return "\ufffd"
+    return chr(code) if 0xD800 <= code <= 0xDFFF else reference[0]
+
+
+def _paired(text: str) -> str:
+    """The text with every pair of surrogates made one character, and every lone one U+FFFD."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 def _xml_entry(entry: Any, feed: Any, url: str) -> FeedEntry:  # noqa: ANN401  # feedparser's dictionaries are untyped
     own = [link.get("href") for link in entry.get("links", ()) if link.get("rel") == "self"]
     candidates = [
@@ -140,12 +162,12 @@ def _xml_entry(entry: Any, feed: Any, url: str) -> FeedEntry:  # noqa: ANN401  #
         entry.get("id") if entry.get("guidislink", True) else "",
     ]
     address = _address(candidates, feed.get("title_detail", {}).get("base") or url)
-    content = max(entry.get("content", ()), key=lambda part: len(part.get("value", "")), default=None)
+    content = max(entry.get("content", ()), key=lambda part: len(part.get("value") or ""), default=None)
     text, markup = "", ""
     if content is not None:
-        markup = content.get("value", "")
+        markup = content.get("value") or ""
         text = _markdown(markup, content.get("type", "text/html"), base_url=content.get("base") or address or url)
-    summary = entry.get("summary", "") if content is None or entry.get("summary") != markup else ""
+    summary = (entry.get("summary") or "") if content is None or entry.get("summary") != markup else ""
     detail = entry.get("summary_detail", {})
     return _entry(
         url=address or "",
@@ -157,6 +179,7 @@ def _xml_entry(entry: Any, feed: Any, url: str) -> FeedEntry:  # noqa: ANN401  #
             (moment for key in ("published", "created", "updated") if (moment := parse_date(entry.get(key)))),
             None,
         ),
+        date_guessed=not any(parse_date(entry.get(key)) for key in ("published", "created")),
         author=_author(entry) or _author(feed),
     )
 
@@ -166,42 +189,45 @@ def _json_feed(text: str, url: str) -> Feed:
         feed = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise SourceError(f"Expected a feed at {url} but got broken JSON ({error})") from error
-    if not str(feed.get("version", "")).startswith("https://jsonfeed.org/version/") or not isinstance(
-        feed.get("items"), list
-    ):
+    items = feed.get("items")
+    if not _said(feed.get("version")).startswith("https://jsonfeed.org/version/") or not isinstance(items, list):
         raise SourceError(
             f"Expected a feed at {url} but got JSON that is no JSON Feed", hint="Check the address in a browser."
         )
     return _feed(
-        [_json_entry(item, feed, url) for item in feed["items"] if isinstance(item, dict)],
-        title=str(feed.get("title") or ""),
+        [_json_entry(item if isinstance(item, dict) else {}, feed, url) for item in items],
+        title=_said(feed.get("title")),
         author=_json_author(feed),
-        language=feed.get("language"),
-        next_url=absolute(str(feed["next_url"]), url) if feed.get("next_url") else None,
+        language=_said(feed.get("language")),
+        next_url=absolute(following, url) if (following := _said(feed.get("next_url"))) else None,
     )
 
 
 def _json_entry(item: dict[str, Any], feed: dict[str, Any], url: str) -> FeedEntry:
-    address = _address([item.get("url"), item.get("id")], url)
-    markup = str(item.get("content_html") or "")
-    text = (
-        fragment_to_markdown(markup, base_url=address or url) if markup else str(item.get("content_text") or "").strip()
-    )
+    address = _address([_said(one) for one in (item.get("url"), item.get("id")) if isinstance(one, str)], url)
+    markup = _said(item.get("content_html"))
+    text = fragment_to_markdown(markup, base_url=address or url) if markup else _said(item.get("content_text")).strip()
     return _entry(
         url=address or "",
-        title=" ".join(str(item.get("title") or "").split()),
+        title=" ".join(_said(item.get("title")).split()),
         text=text,
         markup=markup,
-        summary=str(item.get("summary") or "").strip(),
+        summary=_said(item.get("summary")).strip(),
         published_at=parse_date(item.get("date_published")) or parse_date(item.get("date_modified")),
+        date_guessed=parse_date(item.get("date_published")) is None,
         author=_json_author(item) or _json_author(feed),
     )
 
 
 def _json_author(item: dict[str, Any]) -> str | None:
-    authors = item.get("authors") or [item.get("author")]
-    names = [str(author["name"]) for author in authors if isinstance(author, dict) and author.get("name")]
-    return ", ".join(names) or None
+    authors = item.get("authors") or item.get("author")
+    named = [one for one in (authors if isinstance(authors, list) else [authors]) if isinstance(one, dict)]
+    return ", ".join(name for author in named if (name := " ".join(_said(author.get("name")).split()))) or None
+
+
+def _said(value: object) -> str:
+    """A place of JSON as text; empty for what is none. JSON may hold half of a character, which no store takes."""
+    return _paired(str(value)) if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
 
 
 def _entry(*, text: str, markup: str, summary: str, **particulars: Any) -> FeedEntry:  # noqa: ANN401  # fields of FeedEntry
@@ -223,11 +249,12 @@ def _address(candidates: Iterable[object], base_url: str) -> str | None:
 def _feed(entries: Iterable[FeedEntry], *, language: object, **particulars: Any) -> Feed:  # noqa: ANN401  # fields of Feed
     kept: dict[str, FeedEntry] = {}
     problems = []
-    for entry in entries:
+    for number, entry in enumerate(entries, start=1):
         if entry.url.startswith(("http://", "https://")):
             kept.setdefault(entry.url, entry)
         else:
-            problems.append(f"entry “{entry.title or entry.text[:60]}” has no address")
+            named = entry.title or " ".join((entry.text or entry.summary)[:60].split())
+            problems.append(f"entry “{named}” has no address" if named else f"entry {number} has no address")
     code = re.match(r"[A-Za-z]{2}(?![A-Za-z])", str(language or ""))
     return Feed(
         entries=tuple(kept.values()),

@@ -2,6 +2,7 @@
 
 import json
 import tarfile
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -223,6 +224,134 @@ def test_a_page_instead_of_a_feed_is_refused_with_the_feed_that_it_names() -> No
 def test_what_is_no_feed_says_what_it_is(content: bytes, complaint: str) -> None:
     with pytest.raises(SourceError, match=complaint):
         read_feed(content, url=URL)
+
+
+@pytest.mark.parametrize(
+    ("title", "meant"),
+    [
+        ("Hi &#55357;&#56832;", "Hi 😀"),
+        ("Hi &#xD83D;&#xde00;!", "Hi 😀!"),
+        ("Hi &#55357 &#56832;", "Hi \ufffd \ufffd"),
+        ("<![CDATA[Hi &#55357;&#56832;]]>", "Hi 😀"),
+        ("&#x110000;&#99999999999;", "\ufffd\ufffd"),
+        ("&#" + "9" * 5000 + ";", "\ufffd"),
+        ("&#0000000000000233;&#x1F600;", "é😀"),
+    ],
+)
+@pytest.mark.parametrize("rest", ["", "<broken"])
+def test_a_character_reference_that_means_no_character_costs_nothing_else(title: str, meant: str, rest: str) -> None:
+    assert first(rss(f"<title>{title}</title><link>/a</link>") + rest.encode()).title == meant
+
+
+def test_what_the_xml_parser_fails_on_is_a_feed_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    for error in (ValueError("chr() arg not in range"), OverflowError("too large")):
+        monkeypatch.setattr("feedparser.parse", raising(error))
+        with pytest.raises(SourceError, match="broken XML"):
+            read_feed(rss("<link>/a</link>"), url=URL)
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    def parse(*_: object, **__: object) -> None:
+        raise error
+
+    return parse
+
+
+def test_a_summary_that_is_never_closed_is_read_as_far_as_it_goes() -> None:
+    read_feed(atom('<link href="/a"/><summary type="xhtml"></content:encoded>'), url=URL)
+
+
+@pytest.mark.parametrize(
+    ("fields", "author"),
+    [
+        ({"authors": True}, None),
+        ({"authors": 7, "author": {"name": "Ann"}}, None),
+        ({"authors": {"name": "Ann"}}, "Ann"),
+        ({"authors": [], "author": {"name": "Ann"}}, "Ann"),
+        ({"authors": [None, {"name": ["x"]}, {"name": "Ann"}, {"name": "Bo\ud83d"}]}, "Ann, Bo\ufffd"),
+        ({"author": "Ann"}, None),
+    ],
+)
+def test_authors_of_a_json_feed_are_objects_with_a_name(fields: dict[str, object], author: str | None) -> None:
+    assert first(json_feed({"url": "/a", **fields})).author == author
+
+
+def test_what_is_no_text_in_a_json_feed_is_no_text() -> None:
+    entry = first(
+        json_feed({"url": "/a", "title": 1984, "content_html": {"a": 1}, "content_text": ["x"], "summary": True})
+    )
+
+    assert (entry.title, entry.text, entry.summary) == ("1984", "", "")
+
+
+def test_items_of_a_json_feed_without_an_address_are_reported() -> None:
+    content = json_feed(
+        17, {"id": 1.5, "title": "Lost"}, {"url": ["/a"], "content_text": "Some\nwords."}, {"url": "/a"}
+    )
+
+    feed = read_feed(content, url=URL)
+
+    assert [entry.url for entry in feed.entries] == ["https://example.org/a"]
+    assert feed.problems == (
+        "entry 1 has no address",
+        "entry “Lost” has no address",
+        "entry “Some words.” has no address",
+    )
+
+
+def json_feed(*items: object, **fields: object) -> bytes:
+    return json.dumps({**fields, "version": "https://jsonfeed.org/version/1.1", "items": items}).encode()
+
+
+_NAMES = (
+    *("url", "id", "title", "summary", "content_html", "content_text", "date_published", "date_modified"),
+    *("authors", "author", "name", "language", "tags", "version", "items", "next_url", "attachments"),
+)
+_LEAF = (
+    st.sampled_from(
+        [None, True, False, 0, 17, "/a", "https://example.org/a", "http://[", "2024-05-06", "<p>Text", "\ud83d"]
+    )
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(exclude_categories=()), max_size=20)
+)
+_FLAT = _LEAF | st.lists(_LEAF, max_size=2) | st.dictionaries(st.sampled_from(_NAMES), _LEAF, max_size=3)
+_JSON = _FLAT | st.lists(_FLAT, max_size=3)
+_OBJECT = st.fixed_dictionaries({}, optional=dict.fromkeys(_NAMES, _JSON))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(_OBJECT | _JSON, max_size=3), _OBJECT)
+def test_any_json_inside_a_json_feed_is_read(items: list[object], fields: dict[str, object]) -> None:
+    feed = read_feed(json_feed(*items, **fields), url=URL)
+
+    assert len(feed.entries) + len(feed.problems) <= len(items)
+    feed.model_dump_json().encode()
+
+
+@settings(max_examples=100, deadline=None)
+@given(_OBJECT)
+def test_any_json_instead_of_a_feed_is_refused(content: dict[str, object]) -> None:
+    with pytest.raises(SourceError, match="no JSON Feed"):
+        read_feed(json.dumps(content).encode(), url=URL)
+
+
+_REFERENCES = st.integers(0, 1 << 40) | st.integers(0xD700, 0xE100) | st.integers(0x10FFF0, 0x110010)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.tuples(_REFERENCES, st.sampled_from(["&#{};", "&#x{:x};", "&#X{:X}", "&#{} ", "&amp;#{};"])), max_size=6
+    )
+)
+def test_any_character_reference_is_read(references: list[tuple[int, str]]) -> None:
+    text = "".join(form.format(number) for number, form in references)
+
+    feed = read_feed(rss(f"<title>{text}</title><link>/a</link>", encoded(text)) + text.encode(), url=URL)
+
+    assert len(feed.entries) == 1
+    feed.model_dump_json().encode()
 
 
 @settings(max_examples=100, deadline=None)
