@@ -56,7 +56,8 @@ class _Twins:
         self._failure: TwinError | None = None
         self._until = 0.0
         self._model: ChatModel | None = None
-        self._one_at_a_time, self._opening = asyncio.Lock(), asyncio.Lock()
+        self._finding: asyncio.Task[_Opened] | None = None
+        self._opening = asyncio.Lock()
 
     @asynccontextmanager
     async def use(self) -> AsyncIterator[Twin]:
@@ -67,23 +68,27 @@ class _Twins:
     async def _current(self) -> "_Opened":
         if (known := self._known()) is not None:
             return known
-        async with self._one_at_a_time:
-            if (known := self._known()) is not None:
-                return known
-            recipe = await asyncio.to_thread(self._index.recipe)
-            outdated = self._opened
-            if outdated is None or recipe != self._recipe:
-                try:
-                    self._opened, self._recipe, self._failure = await self._open(), recipe, None
-                except TwinError as error:
-                    if recipe is not None:  # without an index nothing was loaded, and one may come at any time
-                        self._failure, self._until = error, time.monotonic() + _FRESH
-                    raise
-                if outdated is not None:
-                    await outdated.retire()
-            self._failure, self._until = None, time.monotonic() + _FRESH
-            assert self._opened is not None
-            return self._opened
+        if self._finding is None or self._finding.done():
+            self._finding = asyncio.create_task(self._find())
+            self._finding.add_done_callback(_heard)
+        # whoever has no time for it leaves it at work: the next one finds it done
+        return await asyncio.shield(self._finding)
+
+    async def _find(self) -> "_Opened":
+        recipe = await asyncio.to_thread(self._index.recipe)
+        outdated = self._opened
+        if outdated is None or recipe != self._recipe:
+            try:
+                self._opened, self._recipe, self._failure = await self._open(), recipe, None
+            except TwinError as error:
+                if recipe is not None:  # without an index nothing was loaded, and one may come at any time
+                    self._failure, self._until = error, time.monotonic() + _FRESH
+                raise
+            if outdated is not None:
+                await outdated.retire()
+        self._failure, self._until = None, time.monotonic() + _FRESH
+        assert self._opened is not None
+        return self._opened
 
     def _known(self) -> "_Opened | None":
         """What was found within the last second; raises what it failed with."""
@@ -100,6 +105,8 @@ class _Twins:
 
     async def close(self) -> None:
         """Close everything that was opened."""
+        if self._finding is not None:
+            await asyncio.wait({self._finding})
         if self._opened is not None:
             await self._opened.close()
         if self._model is not None:
@@ -143,6 +150,12 @@ class _Twins:
         chat = self._config.chat
         # in a thread: the modules of a client take a second to load
         return await asyncio.to_thread(bootstrap.open_chat_model, self._settings, chat, **encoders)
+
+
+def _heard(finding: "asyncio.Task[_Opened]") -> None:
+    """Its failure was for those who waited, where there still were any."""
+    if not finding.cancelled():
+        finding.exception()
 
 
 class _Opened:

@@ -29,8 +29,9 @@ from tools.entry import load_config, main, settings_secrets
 
 _log = logging.getLogger(__name__)
 app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
-_THREADS = 2
-"""Threads for the stages of answering: their Python code runs one at a time in any case, and the event loops come first."""
+_COMPUTING, _WAITING = 2, 16
+"""Threads for the stages of answering. Over embedded stores they compute: their Python code runs one at a time in any case, and
+the event loops come first. Over servers most of them wait for an answer."""
 _TURN = 0.0005
 """Seconds that a thread computes before another, that of the event loop which answers everybody, may have its turn."""
 _GARBAGE = (2_000, 10, 100)
@@ -119,12 +120,16 @@ def _new_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
+def _threads(settings: Settings) -> int:
+    return _WAITING if "://" in settings.warehouse_url or "://" in settings.index_url else _COMPUTING
+
+
 async def _serve(
     settings: Settings, config: AnswerConfig, limits: ServiceConfig, hashes: frozenset[str], listener: socket.socket
 ) -> None:
     origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
     sys.setswitchinterval(_TURN)
-    async with beside(open_service(settings, config, limits), loops=_new_loop, threads=_THREADS) as service:
+    async with beside(open_service(settings, config, limits), loops=_new_loop, threads=_threads(settings)) as service:
         application = create_app(service, config=limits, key_hashes=hashes, origins=origins)
         # proxy_headers: an address that a client writes down itself must never pass for this machine's
         server = Server(

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,7 @@ class TransformersChatModel:
         self._name = name or folder.name
         self._config = config
         self._worker: _Worker | None = None
-        self._loading = threading.Lock()
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")  # nobody else's threads wait for the weights
         self._counting = threading.Lock()
 
     @property
@@ -106,18 +107,19 @@ class TransformersChatModel:
 
     async def _ready(self) -> "_Worker":
         worker = self._worker
-        return await asyncio.to_thread(self._load) if worker is None else worker
+        if worker is not None:
+            return worker
+        return await asyncio.get_running_loop().run_in_executor(self._loader, self._load)
 
     def _load(self) -> "_Worker":
-        with self._loading:
-            if (worker := self._worker) is None:
-                from llm_engineering.adapters.transformers_batch import Writer
+        if (worker := self._worker) is None:
+            from llm_engineering.adapters.transformers_batch import Writer
 
-                model = load_model(self._found, quantization=self._config.quantization)
-                writer = Writer(model, self._tokenizer, name=self._name, window=self.window)
-                worker = _Worker(writer, size=min(self._config.concurrency, _MOST_ROWS))
-                self._worker = worker
-            return worker
+            model = load_model(self._found, quantization=self._config.quantization)
+            writer = Writer(model, self._tokenizer, name=self._name, window=self.window)
+            worker = _Worker(writer, size=min(self._config.concurrency, _MOST_ROWS))
+            self._worker = worker
+        return worker
 
     async def _complete(self, messages: Sequence[Message], sampling: Sampling) -> Reply:
         try:

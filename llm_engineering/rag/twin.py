@@ -82,9 +82,13 @@ class Twin:
     def terms(self) -> Callable[[str], frozenset[int]]:
         """The terms of a text, as the index knows them. Sentences that are read again and again are read once."""
 
+        sparse = (
+            self.sparse
+        )  # not the twin: what holds itself is never let go by a process that freezes its garbage collector
+
         @lru_cache(maxsize=_TEXTS)
         def terms(text: str) -> frozenset[int]:
-            return frozenset(self.sparse.encode_query(text).indices)
+            return frozenset(sparse.encode_query(text).indices)
 
         return terms
 

@@ -132,21 +132,24 @@ def _from_here(service: Service, aside: _Aside) -> Service:
         return from_here
 
     async def stream(question: Question, *, request_id: str, sampling: Sampling | None) -> AsyncIterator[Event]:
-        async def begun() -> Relay[Event]:
-            events = service.stream(question, request_id=request_id, sampling=sampling)
-            return Relay(events, within=nullcontext())
+        relays: list[Relay[Event]] = []  # known here as soon as it is there: whoever leaves that early ends it, too
 
-        relay = await aside.call(begun())
+        async def begin() -> None:
+            events = service.stream(question, request_id=request_id, sampling=sampling)
+            relays.append(Relay(events, within=nullcontext()))
+
         try:
+            await aside.call(begin())
             while True:
                 try:
-                    event = await aside.call(relay.next())
+                    event = await aside.call(relays[0].next())
                 except StopAsyncIteration:
                     return
                 assert event is not None  # only a heartbeat brings that
                 yield event
         finally:
-            await aside.call(relay.close())
+            for relay in relays:
+                await aside.call(relay.close())
 
     checks: Mapping[str, Check] = {name: over_there(check) for name, check in service.checks.items()}
     return replace(

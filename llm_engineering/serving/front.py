@@ -1,5 +1,6 @@
 """The outermost layer: an id for every request, one log line, one count, safe headers, and nothing internal leaves."""
 
+import asyncio
 import logging
 import re
 import time
@@ -10,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from llm_engineering import telemetry
 from llm_engineering.serving.metrics import Metrics
-from llm_engineering.serving.problems import CLIENT_LEFT, problem_of
+from llm_engineering.serving.problems import CLIENT_LEFT, ProblemResponse, problem_of
 
 _log = logging.getLogger("llm_engineering.serving.access")
 
@@ -65,10 +66,20 @@ class Front:
                     problem = problem_of(error, request_id=request_id, retry_after=self._retry_after)
                     if not status:
                         await problem(scope, receive, answer)
+                except asyncio.CancelledError:  # the service stops, and the time for what is under way is over
+                    failed = "stopped"
+                    if status:
+                        raise
+                    await self._stopping(request_id)(scope, receive, answer)
                 finally:
                     self._tell(scope, status or CLIENT_LEFT, time.perf_counter() - started, whole, failed)
         finally:
             telemetry.request_id.reset(token)
+
+    def _stopping(self, request_id: str) -> ProblemResponse:
+        detail = "The service is stopping. Come back in a moment."
+        headers = {"Retry-After": str(self._retry_after)}
+        return ProblemResponse(503, "stopping", detail, request_id=request_id, headers=headers)
 
     def _tell(self, scope: Scope, status: int, seconds: float, whole: telemetry.Span, failed: str) -> None:
         route = getattr(scope.get("route"), "path", "unknown")

@@ -93,7 +93,7 @@ class Gate:
             detail = "This service has no API keys, so it answers only this machine, under the name localhost."
             return _refuse(scope, 403, "not-from-here", detail), None
         origin = headers.get("origin")
-        if origin is not None and origin not in self._origins and urlsplit(origin).netloc != headers.get("host"):
+        if origin is not None and origin not in self._origins and _netloc(origin) != headers.get("host"):
             return _refuse(scope, 403, "foreign-origin", "Pages of that origin may not call this service."), None
         return None, None if is_open else _THIS_MACHINE
 
@@ -161,6 +161,14 @@ class _Metered:
 
 def _too_large(limit: int) -> str:
     return f"A request may have {limit:,} bytes."
+
+
+def _netloc(origin: str) -> str | None:
+    """Host and port of an ``Origin``; ``None`` for what is none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _host(header: str) -> str:

@@ -5,6 +5,7 @@ import logging
 import threading
 from contextlib import asynccontextmanager
 
+import httpx
 import pytest
 
 from llm_engineering import telemetry
@@ -13,7 +14,7 @@ from llm_engineering.domain.config import ServiceConfig
 from llm_engineering.domain.errors import UnknownAuthor
 from llm_engineering.serving.app import create_app
 from llm_engineering.serving.beside import beside
-from tests.doubles.twin_service import PASSAGE, Clients, FakeTwin
+from tests.doubles.twin_service import PASSAGE, Clients, FakeTwin, served
 
 pytestmark = pytest.mark.anyio
 WHY = Question(query="Why?")
@@ -97,6 +98,40 @@ async def test_a_call_that_is_cancelled_has_ended_over_there(streamed):
         with pytest.raises(asyncio.CancelledError):
             await asking
         assert twin.cancelled == 1
+
+
+async def test_streams_that_are_left_at_any_moment_are_all_ended():
+    """Also between the beginning over there and the news of it here."""
+    twin = FakeTwin()
+    async with beside(opened(twin)) as service:
+        twin.gate = asyncio.Event()
+
+        async def ask():
+            async for _ in service.stream(WHY, request_id="r", sampling=None):
+                pass
+
+        for round_ in range(300):
+            asking = asyncio.create_task(ask())
+            await asyncio.sleep(round_ % 30 * 2e-5)
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+        assert len(twin.questions) > 50
+        assert twin.cancelled == len(twin.questions)
+
+
+async def test_what_is_under_way_when_the_time_for_stopping_is_over_is_told_to_come_back(caplog):
+    twin = FakeTwin()
+    twin.gate = asyncio.Event()
+    with served(create_app(twin.service(), config=ServiceConfig()), graceful=1) as (url, server):
+        async with httpx.AsyncClient(base_url=url, timeout=60) as client:
+            asking = asyncio.create_task(client.post("/rag", json={"query": "Why?"}))
+            while not twin.questions:
+                await asyncio.sleep(0.001)
+            server.should_exit = True
+            refused = await asking
+    assert (refused.status_code, refused.json()["type"]) == (503, "/problems/stopping")
+    assert refused.headers["Retry-After"] == "2"
+    assert "Traceback" not in caplog.text
 
 
 async def test_a_twin_that_cannot_be_opened_says_why_and_leaves_no_thread():

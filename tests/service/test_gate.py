@@ -58,6 +58,7 @@ async def test_without_keys_only_this_machine_asks_under_its_own_name(host, url,
 async def test_without_keys_a_foreign_page_in_the_own_browser_is_turned_away():
     async with Clients(app(origins=["https://me.example"])).client() as client:
         for origin, status in (
+            ("http://[", 403),
             ("https://evil.example", 403),
             ("null", 403),
             ("http://localhost:8080", 200),

@@ -5,7 +5,9 @@ import importlib.util
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from pathlib import Path
 
@@ -200,6 +202,22 @@ def test_the_event_loop_goes_on_while_a_reply_is_written(base: Path) -> None:
             await model.close()
 
     assert asyncio.run(turns_meanwhile()) > 20
+
+
+def test_the_weights_are_loaded_in_a_thread_that_nobody_else_waits_for(base: Path) -> None:
+    async def load_while_all_others_are_taken() -> None:
+        release = threading.Event()
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        taken = loop.run_in_executor(None, release.wait)
+        model = TransformersChatModel(base, ChatConfig())
+        async with asyncio.timeout(120):
+            await model.check()
+        release.set()
+        await taken
+        await model.close()
+
+    asyncio.run(load_while_all_others_are_taken())
 
 
 def test_closing_fails_those_who_wait_and_it_opens_again(base: Path) -> None:
