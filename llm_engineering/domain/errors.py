@@ -27,6 +27,8 @@
         └── PassageNotSeen       the text that it was to read never reached it
 """
 
+from pydantic import ValidationError
+
 
 class TwinError(Exception):
     """Root of every error that this product raises on purpose.
@@ -163,3 +165,10 @@ class ModelReplyInvalid(ModelError):
 
 class PassageNotSeen(ModelError):
     """A model was to write about a passage that is not in its prompt, or that did not reach it whole."""
+
+
+def in_one_line(error: ValueError) -> str:
+    """What is wrong with something that was read from a file: each fault with its place, ``line`` for the whole."""
+    if isinstance(error, ValidationError):
+        return "; ".join(f"{'.'.join(map(str, item['loc'])) or 'line'}: {item['msg']}" for item in error.errors())
+    return str(error)

@@ -8,10 +8,10 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from llm_engineering.domain.entities import DocumentState, Frozen
-from llm_engineering.domain.errors import UsageError
+from llm_engineering.domain.errors import UsageError, in_one_line
 from llm_engineering.domain.ports import Warehouse
 
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,5}$")
@@ -109,7 +109,7 @@ def read_lines(path: Path) -> list[QuestionLine]:
                 found[QuestionLine.model_validate(json.loads(line))] = None
             except ValueError as error:
                 raise UsageError(
-                    f"Line {number} of {path} is no question with known passages: {_in_one_line(error)}",
+                    f"Line {number} of {path} is no question with known passages: {in_one_line(error)}",
                     hint='Write {"question": "…", "sources": [{"document": "…", "quote": "…"}]}; no sources: nothing answers it.',
                 ) from error
     if not found:
@@ -203,9 +203,3 @@ def _parts(address: str) -> list[str]:
     """The path of an address, part by part, without a file's suffix."""
     path = unquote(urlsplit(address).path).strip("/")
     return _SUFFIX.sub("", path).split("/")
-
-
-def _in_one_line(error: ValueError) -> str:
-    if isinstance(error, ValidationError):
-        return "; ".join(f"{'.'.join(map(str, item['loc'])) or 'line'}: {item['msg']}" for item in error.errors())
-    return str(error)

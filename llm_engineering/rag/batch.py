@@ -11,12 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from llm_engineering.domain.answers import Answer, Question
 from llm_engineering.domain.chat import VERSION as PROMPTS
 from llm_engineering.domain.entities import Frozen
-from llm_engineering.domain.errors import ModelReplyInvalid, PromptTooLong, StoreUnavailable, UsageError
+from llm_engineering.domain.errors import ModelReplyInvalid, PromptTooLong, StoreUnavailable, UsageError, in_one_line
 from llm_engineering.rag.answer import answer
 from llm_engineering.rag.retrieve import checked_query
 from llm_engineering.rag.twin import Twin
@@ -69,7 +67,7 @@ def read_questions(path: Path) -> list[Question]:
             try:
                 questions[_question(line.strip())] = None
             except (UsageError, ValueError) as error:
-                told = error.message if isinstance(error, UsageError) else _in_one_line(error)
+                told = error.message if isinstance(error, UsageError) else in_one_line(error)
                 raise UsageError(
                     f"Line {number} of {path} is no question: {told}",
                     hint='Write a question, or {"query": "…", "author": "…", "k": 6}.',
@@ -161,12 +159,6 @@ def _question(line: str) -> Question:
     question = Question.model_validate(told, strict=True)
     checked_query(question.query)
     return question
-
-
-def _in_one_line(error: ValueError) -> str:
-    if isinstance(error, ValidationError):
-        return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-    return str(error)
 
 
 def _key(question: Question) -> tuple[object, ...]:
