@@ -295,7 +295,8 @@ class OpenAIChatModel:
             cut = error
         except openai.APIError as error:
             failure = self._endpoint.failure(error)
-            raise ModelUnavailable(f"{failure.message} {arrived}", hint=failure.hint) from self._endpoint.cause(error)
+            kind = ModelReplyInvalid if isinstance(failure, ModelReplyInvalid) else ModelUnavailable
+            raise kind(f"{failure.message} {arrived}", hint=failure.hint) from self._endpoint.cause(error)
         except ValueError as error:
             raise ModelReplyInvalid(
                 f"{self._endpoint.url} sent an event that is no JSON {arrived}", hint="Look at its log."

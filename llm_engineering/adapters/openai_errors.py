@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import openai
 
-from llm_engineering.domain.errors import ModelError, ModelUnavailable, PromptTooLong, UsageError
+from llm_engineering.domain.errors import ModelError, ModelReplyInvalid, ModelUnavailable, PromptTooLong, UsageError
 
 _OPENAI = "https://api.openai.com/v1"
 _BUSY = frozenset({408, 409, 425, 429})
@@ -18,6 +18,8 @@ _SHOWN = 300
 _TOO_LONG = re.compile(
     r"context_length_exceeded|exceed_context_size|context (length|size|window)|prompt is too long|too many tokens", re.I
 )
+_FILTERED = ("content_filter", "content_policy_violation")
+_FILTERS = frozenset({400, 403, 422})
 _OUT_OF_MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 
 
@@ -69,7 +71,12 @@ class Endpoint:
         return words if len(words) <= _SHOWN else f"{words[:_SHOWN]}…"
 
     def failure(self, error: openai.OpenAIError) -> ModelError:
-        """Our error for one of the client's."""
+        """Our error for one of the client's. What a content filter refuses is that prompt's failure, not the server's."""
+        if is_filtered(error):
+            return ModelReplyInvalid(
+                f"{self.url}: its content filter refuses what {self.model!r} is asked{_colon(self._said(error))}",
+                hint="Ask in other words.",
+            )
         if isinstance(error, openai.APIStatusError):
             return self._refusal(error)
         if isinstance(error, openai.APITimeoutError):
@@ -79,12 +86,14 @@ class Endpoint:
                 f"{self.url} cannot be reached{_colon(self.quoted(error.__cause__))}",
                 hint="Is it running? See LLM_BASE_URL.",
             )
-        said = self.quoted(error.body if isinstance(error, openai.APIError) and error.body else error)
-        return ModelUnavailable(f"{self.url} failed{_colon(said)}", hint="Look at its log.")
+        return ModelUnavailable(f"{self.url} failed{_colon(self._said(error))}", hint="Look at its log.")
 
     def cause(self, error: Exception) -> Exception | None:
         """The error to name as the cause; ``None`` if its text repeats the key."""
         return None if self.api_key and self.api_key in str(error) else error
+
+    def _said(self, error: openai.OpenAIError) -> str:
+        return self.quoted(error.body if isinstance(error, openai.APIError) and error.body else error)
 
     def _refusal(self, error: openai.APIStatusError) -> ModelError:
         status, said = error.status_code, _colon(self.quoted(error.body))
@@ -141,6 +150,14 @@ def retry_after(error: openai.OpenAIError) -> float | None:
 def is_too_long(error: openai.APIStatusError) -> bool:
     """The server refuses because prompt and reply do not fit the model's window."""
     return error.status_code in _REFUSED and bool(_TOO_LONG.search(f"{error.code} {error.message}"))
+
+
+def is_filtered(error: openai.OpenAIError) -> bool:
+    """The server's content filter refuses this prompt, or the reply in the midst of its stream; another one may pass."""
+    if not isinstance(error, openai.APIError):
+        return False
+    refuses = not isinstance(error, openai.APIStatusError) or error.status_code in _FILTERS
+    return refuses and (error.code in _FILTERED or error.type in _FILTERED)
 
 
 def _colon(words: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import openai
 
-from llm_engineering.adapters.openai_errors import is_too_long
+from llm_engineering.adapters.openai_errors import is_filtered, is_too_long
 from llm_engineering.domain.answers import Message
 from llm_engineering.domain.config import Sampling
 
@@ -98,7 +98,7 @@ def call(body: Mapping[str, Any]) -> dict[str, Any]:
 
 def refused_fields(error: openai.APIStatusError, sent: Mapping[str, Any]) -> set[str]:
     """Fields to leave out next time: those that the refusal names, else those that only some servers know."""
-    if error.status_code not in _REFUSED or is_too_long(error):
+    if error.status_code not in _REFUSED or is_too_long(error) or is_filtered(error):
         return set()
     complaint = _complaint(error)
     named = {name for name in _DISTINCT if re.search(rf"(?<!\w){name}(?!\w)", complaint)}

@@ -19,7 +19,9 @@ from llm_engineering.domain.errors import ModelUnavailable, StoreUnavailable, Us
 from llm_engineering.features.sync import sync
 from llm_engineering.rag.batch import answer_all, read_questions, state_of
 from llm_engineering.settings import load_settings
+from tests.doubles.chat_server import ChatServer, fails, says
 from tests.doubles.models import FailingModel, LongestFirst, NarrowModel, ScriptedModel
+from tests.unit.adapters.openai_calls import use
 from tests.unit.rag.library import Library, three_articles
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -144,6 +146,17 @@ def test_a_question_that_cannot_be_answered_costs_no_other_its_answer(run):
     report = run(Question(query="why?", author="Nobody Here"), LOG)
     assert [(one.query, "Nobody Here" in one.reason) for one in report.failed] == [("why?", True)]
     assert [line["query"] for line in lines(run.out)] == [LOG.query]
+
+
+def test_a_question_that_a_content_filter_refuses_is_reported_and_the_file_goes_on(library, tmp_path):
+    def work(model):
+        return answer_all([FLOUR, LOG], library.twin(model), tmp_path / "answers.jsonl", state="s", concurrency=1)
+
+    refusal = fails(400, "The prompt triggered a policy.", code="content_filter")
+    with ChatServer(refusal, says("Kafka keeps a log of every event [1].")) as server:
+        report = use(server, work)
+    assert [(one.query, "content filter" in one.reason) for one in report.failed] == [(FLOUR.query, True)]
+    assert [line["query"] for line in lines(tmp_path / "answers.jsonl")] == [LOG.query]
 
 
 def test_a_model_that_is_down_ends_the_run_and_what_was_answered_stays(run):

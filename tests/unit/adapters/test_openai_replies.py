@@ -8,9 +8,9 @@ import pytest
 
 from llm_engineering.adapters.openai import OpenAIChatModel
 from llm_engineering.domain.answers import Reply
-from llm_engineering.domain.config import Sampling
+from llm_engineering.domain.config import ChatConfig, Sampling
 from llm_engineering.domain.errors import ModelReplyInvalid, ModelUnavailable, PromptTooLong, UsageError
-from tests.doubles.chat_server import ChatServer, fails, html, says, sends
+from tests.doubles.chat_server import ChatServer, Turn, fails, html, says, sends
 from tests.unit.adapters.openai_calls import KEY, LONG, PROMPT, complete, failure, stream, use
 
 # Cut and broken streams
@@ -140,6 +140,37 @@ def test_a_prompt_that_is_too_long_is_told_and_not_asked_again(said: str) -> Non
     with ChatServer(fails(400, said)) as server, pytest.raises(PromptTooLong, match="too long for 'tiny'"):
         use(server, lambda model: model.complete(PROMPT, sampling=sampling))
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("code", ["content_filter", "content_policy_violation"])
+@pytest.mark.parametrize("status", [400, 403, 422])
+@pytest.mark.parametrize("ask", [complete, stream])
+def test_what_a_content_filter_refuses_is_that_questions_failure(
+    ask: Callable[[OpenAIChatModel], Coroutine[Any, Any, Any]], status: int, code: str
+) -> None:
+    with (
+        ChatServer(fails(status, "The prompt triggered a policy.", code=code)) as server,
+        pytest.raises(ModelReplyInvalid, match="content filter refuses what 'tiny' is asked: The prompt triggered"),
+    ):
+        use(server, ask)
+    assert len(server.requests) == 1, "no field is to blame"
+
+
+def test_a_content_filter_is_known_by_the_type_of_the_error_too() -> None:
+    body = b'{"error": {"message": "no", "type": "content_filter", "code": null}}'
+    assert isinstance(failure(Turn(status=400, body=body)), ModelReplyInvalid)
+
+
+def test_a_content_filter_in_the_midst_of_a_stream_is_that_questions_failure() -> None:
+    event = b'data: {"error": {"message": "withheld", "code": "content_filter"}}\n\n'
+    error = failure(sends(event, content_type="text/event-stream"), ask=stream)
+    assert isinstance(error, ModelReplyInvalid)
+    assert "after 0 characters" in str(error)
+
+
+def test_a_failing_server_is_down_whatever_its_error_is_called() -> None:
+    error = failure(fails(500, code="content_filter"), config=ChatConfig(retries=0))
+    assert isinstance(error, ModelUnavailable)
 
 
 def test_a_key_never_shows(caplog: pytest.LogCaptureFixture) -> None:
