@@ -133,15 +133,20 @@ async def _gather(question: Question, twin: Twin, ledger: Ledger) -> _Material:
 async def _understand(question: Question, twin: Twin, ledger: Ledger) -> tuple[Understanding, list[Author]]:
     """The question as it is meant, and the authors that there are."""
 
+    def exists(filters: Filters) -> bool:
+        return _exists(filters, twin)
+
     def by_rules() -> tuple[Understanding, list[Author]]:
         author_id = author_filter(twin.warehouse, question.author) or question.filters.author_id
         stated = question.model_copy(update={"filters": question.filters.model_copy(update={"author_id": author_id})})
         authors = twin.warehouse.authors()
-        return understand(stated, authors=authors, exists=lambda filters: _exists(filters, twin), today=now()), authors
+        return understand(stated, authors=authors, exists=exists, today=now()), authors
 
     meant, authors = await asyncio.to_thread(by_rules)
     if twin.planner is not None and twin.config.understand == "model":
-        meant = await understand_with_model(question, meant, model=twin.planner, authors=authors, today=now())
+        meant = await understand_with_model(
+            question, meant, model=twin.planner, authors=authors, exists=exists, today=now()
+        )
     ledger.note(*meant.notes)
     ledger.spend(*meant.tokens)
     return meant, authors

@@ -3,13 +3,14 @@
 Retrieved text and earlier answers (which quote it) are never read here, so that no document can choose filters or routes.
 """
 
+import asyncio
 import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from llm_engineering.domain.answers import Question, Route
 from llm_engineering.domain.chat import understanding_prompt
@@ -18,6 +19,7 @@ from llm_engineering.domain.entities import Author, Filters, Kind, fold
 from llm_engineering.domain.errors import ModelReplyInvalid
 from llm_engineering.domain.ports import ChatModel
 from llm_engineering.rag.periods import find_period
+from llm_engineering.rag.retrieve import MAX_QUERY_CHARACTERS
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +87,11 @@ _PLATFORM = re.compile(
 )
 _NOT_BY = re.compile(r"\b(?:about|on|with|to|against|for|than|and|or)\s+$", re.IGNORECASE)
 _REPLY_TOKENS = 300
+_EARLIER_CHARACTERS = 500
+"""Of an earlier question, at most so much is searched for again."""
+
+Exists = Callable[[Filters], bool]
+"""Whether anything is indexed under these filters."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +108,7 @@ class Understanding:
 
 
 class Reading(BaseModel):
-    """A model's reading of a question."""
+    """A model's reading of a question. The model is told these fields, too."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -109,6 +116,10 @@ class Reading(BaseModel):
     route: Route = Route.ANSWER
     author: str | None = None
     kind: Kind | None = None
+    platform: str | None = Field(
+        default=None,
+        description="where it was published, such as medium.com, if only writings from there are asked for",
+    )
     since: date | None = None
     until: date | None = None
 
@@ -117,12 +128,13 @@ def understand(
     question: Question,
     *,
     authors: Sequence[Author],
-    exists: Callable[[Filters], bool],
+    exists: Exists,
     today: datetime,
 ) -> Understanding:
     """Read the question by rules. Limits that it states itself (``question.filters``) stand above those in its words.
 
-    ``exists`` says whether anything is indexed under these filters: a kind or platform that is not is no limit, but a word.
+    A kind or platform of which nothing ``exists`` is no limit, but a word. What is taken over from an earlier question never
+    makes the query longer than what is searched for.
     """
     text = " ".join(question.query.split())
     route = _route(text)
@@ -133,22 +145,29 @@ def understand(
         rest = _STYLE.sub("", _WRITE.sub("", rest, count=1)).strip() or rest
     earlier = [turn.content for turn in question.history if turn.role == "user" and turn.content.strip()]
     if earlier and _POINTS_BACK.search(rest):
-        rest = f"{' '.join(earlier[-1].split())[:500]} {rest}"
+        room = max(0, MAX_QUERY_CHARACTERS - len(rest) - 1)
+        rest = f"{' '.join(earlier[-1].split())[: min(room, _EARLIER_CHARACTERS)]} {rest}".strip()
     return Understanding(query=rest if _has_word(rest) else text, filters=filters, route=route)
 
 
 async def understand_with_model(
-    question: Question, by_rules: Understanding, *, model: ChatModel, authors: Sequence[Author], today: datetime
+    question: Question,
+    by_rules: Understanding,
+    *,
+    model: ChatModel,
+    authors: Sequence[Author],
+    exists: Exists,
+    today: datetime,
 ) -> Understanding:
     """The model's reading, where it is valid; what the rules found stands where the model is silent or of no use.
 
-    Raises :class:`ModelUnavailable`.
+    A kind or platform that the model reads and of which nothing ``exists`` is dropped. Raises :class:`ModelUnavailable`.
     """
     if by_rules.route in (Route.SMALL_TALK, Route.REFUSE):
         return by_rules
     prompt = understanding_prompt(
         question.query,
-        earlier=[turn.content[:500] for turn in question.history if turn.role == "user"][-3:],
+        earlier=[turn.content[:_EARLIER_CHARACTERS] for turn in question.history if turn.role == "user"][-3:],
         authors=[author.full_name for author in authors],
         today=f"{today:%Y-%m-%d}",
     )
@@ -160,18 +179,18 @@ async def understand_with_model(
         log.info("the model's reading of a question is of no use, the rules' stands: %s", error)
         notes = (*by_rules.notes, "understand: the model's reading was of no use, rules stood in")
         return replace(by_rules, notes=notes, tokens=error.tokens)
-    return _merged(reading, by_rules, question, authors, (reply.prompt_tokens, reply.completion_tokens))
+    merged = await asyncio.to_thread(_merged, reading, by_rules, question, authors, exists)
+    return replace(merged, tokens=(reply.prompt_tokens, reply.completion_tokens))
 
 
 def _merged(
-    reading: Reading, by_rules: Understanding, question: Question, authors: Sequence[Author], tokens: tuple[int, int]
+    reading: Reading, by_rules: Understanding, question: Question, authors: Sequence[Author], exists: Exists
 ) -> Understanding:
     named = {fold(name): author.id for author in authors for name in (author.full_name, *author.aliases)}
     stated, ruled = question.filters, by_rules.filters
     filters = ruled.model_copy(
         update={
             "author_id": ruled.author_id or (named.get(fold(reading.author)) if reading.author else None),
-            "kind": ruled.kind,
             "since": stated.since or _midnight(reading.since) or ruled.since,
             "until": stated.until or _midnight(reading.until) or ruled.until,
         }
@@ -180,13 +199,13 @@ def _merged(
     if filters.since and filters.until and filters.since >= filters.until:
         filters = filters.model_copy(update={"since": ruled.since, "until": ruled.until})
         notes = (*notes, "understand: the model read an empty period, rules stood in")
+    filters = _on_platform(_of_kind(filters, reading.kind, exists), reading.platform, exists)
     query = " ".join(reading.standalone_query.split())[:1000]
     return Understanding(
         query=query if _has_word(query) else by_rules.query,
         filters=filters,
         route=reading.route,
         notes=notes,
-        tokens=tokens,
     )
 
 
@@ -199,7 +218,7 @@ def _route(text: str) -> Route:
 
 
 def _limits(
-    text: str, stated: Filters, authors: Sequence[Author], exists: Callable[[Filters], bool], today: datetime
+    text: str, stated: Filters, authors: Sequence[Author], exists: Exists, today: datetime
 ) -> tuple[Filters, str]:
     """Filters named in the text, and the text without the words that named them."""
     filters, cuts = stated, list[tuple[int, int]]()
@@ -212,21 +231,32 @@ def _limits(
         if period:
             filters = filters.model_copy(update={"since": period.since, "until": period.until})
             cuts.append((period.start, period.end))
-    if filters.kind is None and (match := _KIND.search(text)):
-        narrowed = filters.model_copy(update={"kind": Kind(str(match.lastgroup))})
-        filters = narrowed if exists(narrowed) else filters
-    if filters.platform is None and (match := _PLATFORM.search(text)):
-        name = match["name"].casefold()
-        for platform in (name, f"{name}.com"):
-            narrowed = filters.model_copy(update={"platform": platform})
-            if exists(narrowed):
-                filters = narrowed
-                cuts.append(match.span())
-                break
+    if match := _KIND.search(text):
+        filters = _of_kind(filters, Kind(str(match.lastgroup)), exists)
+    if (match := _PLATFORM.search(text)) and (narrowed := _on_platform(filters, match["name"], exists)) != filters:
+        filters = narrowed
+        cuts.append(match.span())
     rest = text
     for start, end in sorted(cuts, reverse=True):
         rest = f"{rest[:start]} {rest[end:]}"
     return filters, " ".join(rest.split())
+
+
+def _of_kind(filters: Filters, kind: Kind | None, exists: Exists) -> Filters:
+    """The filters limited to that kind, if they name none yet and anything of it is there."""
+    if filters.kind or not kind:
+        return filters
+    narrowed = filters.model_copy(update={"kind": kind})
+    return narrowed if exists(narrowed) else filters
+
+
+def _on_platform(filters: Filters, name: str | None, exists: Exists) -> Filters:
+    """The filters limited to the platform of that name, with or without ``.com``, if they name none yet and it is there."""
+    if filters.platform or not name or not _has_word(name):
+        return filters
+    folded = name.strip().casefold()
+    tried = (filters.model_copy(update={"platform": platform}) for platform in (folded, f"{folded}.com"))
+    return next(filter(exists, tried), filters)
 
 
 def _author_in(text: str, authors: Sequence[Author]) -> tuple[Author, int, int] | None:

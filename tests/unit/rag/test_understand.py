@@ -1,15 +1,20 @@
 """What questions mean, by rules and by a model."""
 
 import asyncio
+import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
 
+from llm_engineering.adapters.openai_structured import asking_for
 from llm_engineering.domain.answers import Message, Question, Route
+from llm_engineering.domain.chat import understanding_prompt
 from llm_engineering.domain.entities import Author, Filters, Kind
 from llm_engineering.domain.errors import ModelUnavailable
 from llm_engineering.rag.periods import find_period
-from llm_engineering.rag.understand import Understanding, understand, understand_with_model
+from llm_engineering.rag.retrieve import MAX_QUERY_CHARACTERS
+from llm_engineering.rag.understand import Reading, Understanding, understand, understand_with_model
 from tests.doubles.models import FailingModel, ScriptedModel
 
 ADA = Author.named("Ada Winter", "aw")
@@ -185,11 +190,27 @@ def test_only_a_question_that_points_back_takes_words_of_the_one_before():
     assert read("What are watermarks for?", history=history).query == "What are watermarks for?"
 
 
-def with_model(reply: str, query: str = "What about logs?", **question: object) -> Understanding:
+def test_a_long_question_that_points_back_stays_whole_and_no_longer_than_what_is_searched_for():
+    history = (Message(role="user", content="tea " * 200),)
+    for length in (MAX_QUERY_CHARACTERS - 110, MAX_QUERY_CHARACTERS - 1, MAX_QUERY_CHARACTERS):
+        query = f"Why is it {'so ' * 4000}"[: length - 1] + "?"
+        meant = read(query, history=history).query
+        assert meant.endswith(query)
+        assert len(meant) <= MAX_QUERY_CHARACTERS
+    assert read("Why is it hot?", history=history).query.startswith("tea tea")
+
+
+def with_model(
+    reply: str,
+    query: str = "What about logs?",
+    *,
+    exists: Callable[[Filters], bool] = lambda _: True,
+    **question: object,
+) -> Understanding:
     asked = Question.model_validate({"query": query, **question})
-    by_rules = understand(asked, authors=AUTHORS, exists=lambda _: True, today=TODAY)
-    reading = understand_with_model(asked, by_rules, model=ScriptedModel(reply), authors=AUTHORS, today=TODAY)
-    return asyncio.run(reading)
+    by_rules = understand(asked, authors=AUTHORS, exists=exists, today=TODAY)
+    model = ScriptedModel(reply)
+    return asyncio.run(understand_with_model(asked, by_rules, model=model, authors=AUTHORS, exists=exists, today=TODAY))
 
 
 def test_a_models_reading_sets_query_route_author_and_dates():
@@ -199,6 +220,34 @@ def test_a_models_reading_sets_query_route_author_and_dates():
     assert (meant.query, meant.route) == ("logs", Route.WRITE)
     assert meant.filters == Filters(author_id=BOB.id, since=day("2024-01-01"), until=day("2024-02-01"))
     assert meant.tokens == (10, 5)
+
+
+def test_a_models_kind_and_platform_limit_the_question():
+    meant = with_model(
+        '{"standalone_query": "logs", "kind": "post", "platform": "LinkedIn"}',
+        exists=lambda wanted: wanted.kind is Kind.POST and wanted.platform in (None, "linkedin.com"),
+    )
+    assert meant.filters == Filters(kind=Kind.POST, platform="linkedin.com")
+
+
+@pytest.mark.parametrize("platform", ["myspace", "?", ""])
+def test_a_kind_or_platform_of_a_model_that_nobody_has_is_no_limit(platform: str):
+    reply = json.dumps({"standalone_query": "logs", "kind": "note", "platform": platform, "author": "Bob Ray"})
+    meant = with_model(reply, exists=lambda wanted: wanted.kind is None and wanted.platform is None)
+    assert meant.filters == Filters(author_id=BOB.id)
+
+
+def test_a_kind_and_platform_in_the_question_stand_above_the_models():
+    query = "Which of my articles on Medium cover logs?"
+    meant = with_model('{"standalone_query": "logs", "kind": "post", "platform": "linkedin"}', query)
+    assert meant.filters == Filters(kind=Kind.ARTICLE, platform="medium")
+
+
+def test_a_model_is_asked_for_everything_that_it_may_read_from_a_question():
+    prompt = understanding_prompt("Why?", earlier=[], authors=[], today="2026-11-21")
+    wish = asking_for(Reading, prompt.messages)[-1].content
+    assert all(name in prompt.messages[0].content or f'"{name}"' in wish for name in Reading.model_fields)
+    assert "where it was published" in wish
 
 
 @pytest.mark.parametrize("reply", ["Sure!", '{"route": "dance", "standalone_query": "x"}', '{"route": "answer"}'])
@@ -224,4 +273,6 @@ def test_a_model_that_is_down_is_an_error():
     asked = Question(query="What about logs?")
     by_rules = understand(asked, authors=[], exists=lambda _: True, today=TODAY)
     with pytest.raises(ModelUnavailable):
-        asyncio.run(understand_with_model(asked, by_rules, model=FailingModel(), authors=[], today=TODAY))
+        asyncio.run(
+            understand_with_model(asked, by_rules, model=FailingModel(), authors=[], exists=lambda _: True, today=TODAY)
+        )
