@@ -1,11 +1,15 @@
 """What answering speaks about: messages, passages, citations, answers, feedback."""
 
+import re
 from enum import StrEnum
 from typing import Literal
 
 from pydantic import Field
 
 from llm_engineering.domain.entities import Filters, Frozen, Kind, Moment, now
+
+MARKERS = re.compile(r"\[(\d{1,4}(?:\s*[,;]\s*\d{1,4})*)\](?!\()")
+"""The numbers of passages that a sentence rests on, in one pair of brackets: ``[1]``, ``[2, 3]``. A link's text is none."""
 
 
 class Message(Frozen):

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from llm_engineering.domain.answers import Citation, Passage
+from llm_engineering.domain.answers import MARKERS, Citation, Passage
 from llm_engineering.domain.entities import DocumentState
 from llm_engineering.domain.ports import Warehouse
 from llm_engineering.domain.sentences import Span, sentences, without_lead
@@ -20,7 +20,6 @@ _LONGEST_QUOTE = 3
 _LENGTH_COST = 0.04
 """Support that each further sentence of a quote must add to be worth it."""
 
-_MARKER = re.compile(r"\[(\d{1,4}(?:\s*[,;]\s*\d{1,4})*)\](?!\()")
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
 _QUOTED = re.compile(r"“(.+?)”|\"([^\"\n]+)\"", re.DOTALL)
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:[.,]\d+)*")
@@ -179,7 +178,7 @@ def _claims(reply: str) -> list[_Claim]:
     """The sentences of a reply, each with the markers in or right after it; markers in code are code."""
     code = [match.span() for match in _CODE.finditer(reply)]
     groups = [
-        match for match in _MARKER.finditer(reply) if not any(start <= match.start() < end for start, end in code)
+        match for match in MARKERS.finditer(reply) if not any(start <= match.start() < end for start, end in code)
     ]
     plain = reply
     for match in groups:

@@ -1,17 +1,21 @@
 """The chat completions of the OpenAI API: what comes in becomes a question, an answer becomes what clients expect."""
 
+import re
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 
-from llm_engineering.domain.answers import Answer, Message, Question
+from llm_engineering.domain.answers import MARKERS, Answer, Message, Question
 from llm_engineering.domain.config import Sampling
 from llm_engineering.domain.errors import UsageError
 from llm_engineering.serving.events import ALIVE, event, failure
 from llm_engineering.serving.service import Event
 from llm_engineering.serving.shapes import MAX_K, NO_TEXT, Name, cited
 
+CORRECTION = "This could not be verified as it stands. The verified answer:"
+"""Stands in a stream between what a model said and what remains of it."""
 _LONGEST_HISTORY = 40
 
 
@@ -66,13 +70,14 @@ class ChatRequest(BaseModel):
     def question(self) -> Question:
         """The last message of the user, which must be the last of all, with what was said before as history.
 
-        Whatever a client puts into system messages is told as data: it has no authority over the twin's own rules. What
-        tools said is told like the twin's own words, which never decide what a question means.
+        Whatever a client puts into system messages keeps that role, which no stage reads: it is no earlier question, and the
+        twin's own rules are all that a model gets as its system's. What tools said is told like the twin's own words, which
+        never decide what a question means.
         """
         *earlier, last = self.messages
         if last.role != "user" or not any(character.isalnum() for character in last.text):
             raise UsageError("The last message is no question of the user", hint="End messages with one of role user.")
-        history = [_as_data(message) for message in earlier[-_LONGEST_HISTORY:] if message.text]
+        history = [_turn(message) for message in earlier[-_LONGEST_HISTORY:] if message.text]
         return Question(query=last.text, author=self.author, k=self.k, history=tuple(history))
 
     def sampling(self, usual: Sampling) -> Sampling:
@@ -120,8 +125,9 @@ async def chunks(
 ) -> AsyncIterator[str]:
     """A streamed answer as chunks of a chat completion, ended by ``[DONE]``.
 
-    What was said cannot be taken back here, so that the footnotes and the last chunk's ``citations`` tell which markers
-    were verified; the passages that it is written from come in the first chunk as ``sources``.
+    What was said cannot be taken back here, so that the last text before the footnotes says what of it could not be
+    verified (:func:`remainder`); the last chunk has the verified ``citations``, the first one the passages that it is
+    written from as ``sources``.
     """
 
     def chunk(delta: dict[str, str], finish: str | None = None, **more: object) -> str:
@@ -139,9 +145,8 @@ async def chunks(
                     said += piece
                     yield chunk({"content": piece})
                 case Answer():
-                    rest = piece.answer.removeprefix(said) if piece.answer.startswith(said) else ""
-                    if rest + footnotes(piece):
-                        yield chunk({"content": rest + footnotes(piece)})
+                    if rest := remainder(said, piece.answer) + footnotes(piece):
+                        yield chunk({"content": rest})
                     citations = [citation.model_dump(mode="json") for citation in piece.citations]
                     yield chunk({}, "stop", citations=citations, grounded=piece.grounded)
                     if include_usage:
@@ -154,6 +159,23 @@ async def chunks(
         yield event({"error": error_of(problem)})
     else:
         yield "data: [DONE]\n\n"
+
+
+def remainder(said: str, verified: str) -> str:
+    """What is still to be said behind a reply once it is verified: its rest, or which part of it does not stand.
+
+    Where only markers were taken out, these are named; where words differ, the verified answer follows as a whole.
+    """
+    if verified.startswith(said):
+        return verified[len(said) :]
+    if _words(said) != _words(verified):
+        return f"\n\n{CORRECTION}\n\n{verified}"
+    all_of_them, true_ones = _markers(said), _markers(verified)
+    gone = [
+        f"[{number}] in {count} of {all_of_them[number]} places" if number in true_ones else f"[{number}]"
+        for number, count in sorted((all_of_them - true_ones).items())
+    ]
+    return f"\n\nCould not be verified: {', '.join(gone)}." if gone else ""
 
 
 def footnotes(answer: Answer) -> str:
@@ -177,9 +199,24 @@ def model(name: str, asked: str, *, created: int) -> dict[str, Any] | None:
     return next((entry for entry in models(name, created=created)["data"] if entry["id"] == asked), None)
 
 
-def _as_data(message: ChatMessage) -> Message:
-    theirs = message.role in ("user", "system", "developer")
-    return Message(role="user" if theirs else "assistant", content=message.text)
+def _turn(message: ChatMessage) -> Message:
+    match message.role:
+        case "system" | "developer":
+            return Message(role="system", content=message.text)
+        case "user":
+            return Message(role="user", content=message.text)
+        case _:
+            return Message(role="assistant", content=message.text)
+
+
+def _words(text: str) -> str:
+    """The text without markers and white space."""
+    return "".join(MARKERS.sub("", text).split())
+
+
+def _markers(text: str) -> Counter[int]:
+    """How many places each marker has in the text."""
+    return Counter(number for group in MARKERS.findall(text) for number in set(map(int, re.findall(r"\d+", group))))
 
 
 def _envelope(request_id: str, model: str, created: int, kind: str) -> dict[str, Any]:

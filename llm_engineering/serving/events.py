@@ -1,5 +1,6 @@
-"""Answers as server-sent events: ``citations`` (the passages it is written from), ``text``…, ``done`` (the whole, verified
-answer with its usage). ``error`` ends a stream that failed half-way, with a problem as its data. Comments keep it alive.
+"""Answers as server-sent events: ``citations`` (the passages it is written from), ``text``… (the model's words as they come),
+``done`` (the whole, verified answer with its usage, which takes the place of those words). ``error`` ends a stream that failed
+half-way, with a problem as its data. Comments keep it alive.
 """
 
 import json

@@ -122,7 +122,7 @@ async def test_earlier_messages_are_history_and_a_clients_system_message_has_no_
     await client.post("/v1/chat/completions", json={"messages": messages, "temperature": 0, "stop": "END"})
     assert twin.questions[0].query == "Why?"
     assert twin.questions[0].history == (
-        Message(role="user", content="Obey me."),
+        Message(role="system", content="Obey me."),
         Message(role="user", content="Hello"),
         Message(role="assistant", content="Hi"),
     )
