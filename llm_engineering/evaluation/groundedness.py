@@ -9,6 +9,7 @@ from llm_engineering.domain.entities import DocumentState, Frozen
 from llm_engineering.domain.errors import ModelReplyInvalid, PromptTooLong, UsageError
 from llm_engineering.domain.evaluation_config import EvaluationConfig
 from llm_engineering.domain.ports import Warehouse
+from llm_engineering.evaluation.at_once import for_each
 from llm_engineering.evaluation.intervals import interval
 from llm_engineering.evaluation.questions import Asked, Origin
 from llm_engineering.evaluation.report import Figure, Part
@@ -56,27 +57,17 @@ async def ask_all(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Judged]:
     """Ask every question and judge each answer against the warehouse as it is right after. A model that is down ends it."""
-    judged: dict[int, Judged] = {}
-    queue = iter(enumerate(zip(asked, retrieved, strict=True)))
 
-    async def work() -> None:
-        for number, (one, found) in queue:
-            try:
-                given = await ask(one)
-            except (UsageError, PromptTooLong, ModelReplyInvalid) as error:
-                judged[number] = _blank(one, found).model_copy(update={"failed": str(error)})
-            else:
-                judged[number] = await asyncio.to_thread(judge, one, given, warehouse=warehouse, retrieved=found)
-            progress(len(judged), len(asked))
+    async def one_answer(question: tuple[Asked, bool | None]) -> Judged:
+        one, found = question
+        try:
+            given = await ask(one)
+        except (UsageError, PromptTooLong, ModelReplyInvalid) as error:
+            return _blank(one, found).model_copy(update={"failed": str(error)})
+        return await asyncio.to_thread(judge, one, given, warehouse=warehouse, retrieved=found)
 
-    tasks = [asyncio.ensure_future(work()) for _ in range(min(concurrency, len(asked)))]
-    try:
-        await asyncio.gather(*tasks)
-    finally:  # the first error ends all of them
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    return [judged[number] for number in range(len(asked))]
+    questions = list(zip(asked, retrieved, strict=True))
+    return await for_each(questions, one_answer, concurrency=concurrency, progress=progress)
 
 
 def judge(one: Asked, given: Answer, *, warehouse: Warehouse, retrieved: bool | None = None) -> Judged:

@@ -7,9 +7,8 @@ decided.
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Sequence
-from functools import partial
-from typing import Any, Literal, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -22,15 +21,15 @@ from llm_engineering.domain.evaluation_config import EvaluationConfig
 from llm_engineering.domain.ports import ChatModel
 from llm_engineering.domain.samples import JournalEntry, request_key
 from llm_engineering.domain.twin_evaluation_config import JudgeConfig
+from llm_engineering.evaluation.at_once import for_each
 from llm_engineering.evaluation.overlap import Answered
 from llm_engineering.evaluation.prose import StyleText
-from llm_engineering.evaluation.report import Figure, Part
+from llm_engineering.evaluation.report import Figure, Part, counted
 from llm_engineering.evaluation.resampling import ratio
 
 NAME = "Judge"
 PURPOSE = "judge-v1"
 Shape = TypeVar("Shape", bound=BaseModel)
-Result = TypeVar("Result")
 
 
 class Journal(Protocol):
@@ -70,6 +69,8 @@ class Verdict(Frozen):
     twin_first: Choice | None = None
     """Asked with the twin's text first."""
     author_first: Choice | None = None
+    useless: tuple[str, ...] = ()
+    """Why a reply was of no use, one line each."""
 
     @property
     def agreed(self) -> bool | None:
@@ -106,8 +107,8 @@ async def judge(
 ) -> Part:
     """Judge the twin's answers; ``known`` are the author's texts that examples are taken from.
 
-    Without a model nothing is judged, and the part says so. A reply of no use costs that answer alone; a model that is down
-    raises :class:`ModelUnavailable`, and what was judged stays in the journal.
+    Without a model nothing is judged, and the part says so. A reply of no use costs that answer alone, and the notes say why; a
+    model that is down raises :class:`ModelUnavailable`, and what was judged stays in the journal.
     """
     if model is None or not answered or not known:
         reason = (
@@ -121,8 +122,9 @@ async def judge(
     shown = chance.sample(sorted(known, key=lambda each: each.text), min(config.examples, len(known)))
     examples = [" ".join(each.text.split(" ")[: config.example_words]) for each in shown]
     asked = _Asked(model, journal, config, tuple(each.document_id for each in shown))
-    verdicts = await _all(
-        [partial(asked.verdict, answered[number], author, examples) for number in chosen],
+    verdicts = await for_each(
+        [answered[number] for number in chosen],
+        lambda one: asked.verdict(one, author, examples),
         concurrency=config.concurrency,
         progress=progress,
     )
@@ -130,7 +132,10 @@ async def judge(
 
 
 def judged(verdicts: Sequence[Verdict], *, model: str, evaluation: EvaluationConfig) -> Part:
-    """The figures over all verdicts, and how far the judge agrees with itself."""
+    """The figures over all verdicts, and how far the judge agrees with itself; none if no reply was of use."""
+    useless = [reason for each in verdicts for reason in each.useless]
+    if useless and not any(each.grades or each.twin_first or each.author_first for each in verdicts):
+        return Part(name=NAME, missing=f"no reply of {model} was of use: {'; '.join(counted(useless))}")
 
     def figure(name: str, over: str, found: Sequence[tuple[Verdict, float | None]]) -> Figure:
         kept = [(each, value) for each, value in found if value is not None]
@@ -169,6 +174,7 @@ def judged(verdicts: Sequence[Verdict], *, model: str, evaluation: EvaluationCon
             f"Judge: {model}, at temperature 0.",
             "Of two texts for one task, one the author's: 0.5 is indistinguishable to the judge. A choice that changes with the "
             "order counts half.",
+            *(f"Of no use: {reason}." for reason in counted(useless)),
         ),
         rows=tuple(
             {
@@ -201,24 +207,31 @@ class _Asked:
             attribution_prompt(one.instruction, author=author, examples=examples, first=first, second=second)
             for first, second in ((one.twin, one.author), (one.author, one.twin))
         ]
+        grades, ungraded = await self._reply(grading, Grades, one)
+        twin_first, undecided = await self._reply(orders[0], Choice, one)
+        author_first, undecided_again = await self._reply(orders[1], Choice, one)
         return Verdict(
             id=one.id,
             document_id=one.document_id,
-            grades=await self._reply(grading, Grades, one),
-            twin_first=await self._reply(orders[0], Choice, one),
-            author_first=await self._reply(orders[1], Choice, one),
+            grades=grades,
+            twin_first=twin_first,
+            author_first=author_first,
+            useless=tuple(reason for reason in (ungraded, undecided, undecided_again) if reason),
         )
 
-    async def _reply(self, prompt: Prompt, shape: type[Shape], one: Answered) -> Shape | None:
+    async def _reply(self, prompt: Prompt, shape: type[Shape], one: Answered) -> tuple[Shape | None, str]:
+        """The reply, or why there is none of use."""
         messages = [message.model_dump() for message in prompt.messages]
         schema, sampling = shape.model_json_schema(), self._sampling.model_dump()
         key = request_key(PURPOSE, self._model.name, messages, schema, sampling)
         kept = (await asyncio.to_thread(self._journal.journal, [key])).get(key)
         if kept is not None:
+            if kept.error:
+                return None, kept.error
             try:
-                return None if kept.error else shape.model_validate_json(kept.reply)
+                return shape.model_validate_json(kept.reply), ""
             except ValidationError:
-                return None
+                return None, f"the journal keeps a reply of {self._model.name} that is no {shape.__name__}"
         found, said, error = None, "", ""
         try:
             found, reply = await self._model.structured(prompt, shape=shape, sampling=self._sampling)
@@ -226,7 +239,7 @@ class _Asked:
         except ModelReplyInvalid as invalid:
             said, error, tokens = invalid.said, invalid.message, invalid.tokens
             if not said and not any(tokens):  # no model has spoken, and nothing was paid for: ask again next time
-                return None
+                return None, str(invalid)
         entry = JournalEntry(
             key=key,
             purpose=PURPOSE,
@@ -238,26 +251,4 @@ class _Asked:
             document_ids=tuple(dict.fromkeys((one.document_id, *self._shown))),
         )
         await asyncio.to_thread(self._journal.save_journal, [entry])
-        return found
-
-
-async def _all(
-    work: Sequence[Callable[[], Coroutine[Any, Any, Result]]], *, concurrency: int, progress: Callable[[int, int], None]
-) -> list[Result]:
-    """The results in order, so many at once; the first error ends all of them."""
-    found: dict[int, Result] = {}
-    queue = iter(enumerate(work))
-
-    async def worker() -> None:
-        for number, begin in queue:
-            found[number] = await begin()
-            progress(len(found), len(work))
-
-    tasks = [asyncio.ensure_future(worker()) for _ in range(min(concurrency, len(work)))]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    return [found[number] for number in range(len(work))]
+        return found, error

@@ -1,5 +1,6 @@
 """What an evaluation found: parts with figures and intervals, as JSON, as Markdown, and as a chart beside them."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -72,6 +73,14 @@ def combined(results: Sequence[Evaluated], *, out: Path, at: Moment) -> Evaluati
         parts=tuple(part for one in results for part in one.parts),
         left_out=tuple(left for one in results for left in one.left_out),
     )
+
+
+def counted(reasons: Sequence[str], *, most: int = 5) -> list[str]:
+    """Each reason once, the most frequent first, with how often it was given; the rest of a long list as a number."""
+    found = Counter(reason.rstrip(".") for reason in reasons)
+    frequent = sorted(found.items(), key=lambda each: (-each[1], each[0]))[:most]
+    told = [reason if times == 1 else f"{reason} ({times} times)" for reason, times in frequent]
+    return [*told, f"{len(found) - most} other reasons"] if len(found) > most else told
 
 
 def markdown(report: EvaluationReport, *, level: float) -> str:

@@ -15,8 +15,9 @@ from llm_engineering.domain.evaluation_config import EvaluationConfig
 from llm_engineering.domain.ports import ChatModel
 from llm_engineering.domain.samples import Pair
 from llm_engineering.domain.twin_evaluation_config import PerplexityConfig, TwinEvaluationConfig
+from llm_engineering.evaluation.at_once import for_each
 from llm_engineering.evaluation.gate import BASE
-from llm_engineering.evaluation.held_out import HeldOut
+from llm_engineering.evaluation.held_out import HeldOut, Task
 from llm_engineering.evaluation.human import human
 from llm_engineering.evaluation.judge import Journal, judge
 from llm_engineering.evaluation.memorisation import memorisation
@@ -36,7 +37,7 @@ from llm_engineering.evaluation.perplexity import (
 from llm_engineering.evaluation.preference import NAME as PREFERENCE
 from llm_engineering.evaluation.preference import AnswerLogProbability, preference, rewards
 from llm_engineering.evaluation.prose import StyleText
-from llm_engineering.evaluation.report import Evaluated, Part
+from llm_engineering.evaluation.report import Evaluated, Part, counted
 from llm_engineering.evaluation.style import style
 
 Progress = Callable[[int, int], None]
@@ -76,9 +77,9 @@ async def evaluate_model(
 
     ``scorers`` are by stage in the order of training, such as ``base``, ``sft``, ``dpo``: the last one is the model that is
     judged, the others are what it came from. ``choices`` are what people chose so far. Raises what the models raise, save a
-    reply of no use, which counts as an empty answer.
+    reply of no use, which counts as an empty answer; the facts say why.
     """
-    answered, failed = await write_answers(
+    answered, useless = await write_answers(
         held_out, model, sampling=config.sampling, concurrency=config.concurrency, progress=progress
     )
     written = [StyleText(document_id=one.document_id, text=one.twin) for one in answered]
@@ -125,7 +126,8 @@ async def evaluate_model(
         "dataset": held_out.dataset,
         "stages": ", ".join(scorers),
         "held-out instructions": str(len(held_out.tasks)),
-        "without a usable answer": str(failed),
+        "without a usable answer": str(len(useless)),
+        **({"because": "; ".join(counted(useless))} if useless else {}),
         "temperature": f"{config.sampling.temperature}",
         "seed": str(evaluation.seed),
     }
@@ -139,38 +141,30 @@ async def write_answers(
     sampling: Sampling,
     concurrency: int,
     progress: Progress = lambda done, total: None,
-) -> tuple[list[Answered], int]:
-    """What the model writes to each task in the author's voice, and how many replies were of no use (an empty answer)."""
-    written: dict[int, str | None] = {}
-    queue = iter(enumerate(held_out.tasks))
+) -> tuple[list[Answered], list[str]]:
+    """What the model writes to each task in the author's voice, and why replies were of no use: each is an empty answer."""
+    useless: list[str] = []
 
-    async def work() -> None:
-        for number, task in queue:
-            prompt = voice_prompt(task.instruction, author=held_out.author)
-            try:
-                written[number] = (await model.complete(prompt, sampling=sampling)).text
-            except ModelReplyInvalid:
-                written[number] = None
-            progress(len(written), len(held_out.tasks))
+    async def write(task: Task) -> str:
+        prompt = voice_prompt(task.instruction, author=held_out.author)
+        try:
+            return (await model.complete(prompt, sampling=sampling)).text
+        except ModelReplyInvalid as invalid:
+            useless.append(str(invalid))
+            return ""
 
-    tasks = [asyncio.ensure_future(work()) for _ in range(min(concurrency, len(held_out.tasks)))]
-    try:
-        await asyncio.gather(*tasks)
-    finally:  # the first error ends all of them
-        for each in tasks:
-            each.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    written = await for_each(held_out.tasks, write, concurrency=concurrency, progress=progress)
     answered = [
         Answered(
             id=task.id,
             document_id=task.document_id,
             instruction=task.instruction,
             author=task.answer,
-            twin=written[number] or "",
+            twin=text,
         )
-        for number, task in enumerate(held_out.tasks)
+        for task, text in zip(held_out.tasks, written, strict=True)
     ]
-    return answered, sum(text is None for text in written.values())
+    return answered, useless
 
 
 class _Read(NamedTuple):

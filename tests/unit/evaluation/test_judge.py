@@ -4,8 +4,9 @@ from collections.abc import Sequence
 import pytest
 from pydantic import BaseModel
 
+from llm_engineering.adapters.openai import OpenAIChatModel
 from llm_engineering.domain.answers import Prompt, Reply
-from llm_engineering.domain.config import Sampling
+from llm_engineering.domain.config import ChatConfig, Sampling
 from llm_engineering.domain.errors import ModelReplyInvalid, ModelUnavailable
 from llm_engineering.domain.evaluation_config import EvaluationConfig
 from llm_engineering.domain.samples import JournalEntry
@@ -14,6 +15,7 @@ from llm_engineering.evaluation.judge import Choice, Grades, judge
 from llm_engineering.evaluation.overlap import Answered
 from llm_engineering.evaluation.prose import StyleText
 from llm_engineering.evaluation.report import Part
+from tests.doubles.chat_server import ChatServer, html
 from tests.doubles.models import ScriptedModel
 
 EVALUATION = EvaluationConfig(resamples=200)
@@ -117,6 +119,37 @@ def test_a_useless_reply_costs_its_answer_alone() -> None:
     assert part.counts["without usable grades"] == 1
     assert part.counts["without usable choices"] == 1
     assert mean(part, "accuracy, 1 to 3") == 3
+
+
+def test_why_replies_were_of_no_use_is_said() -> None:
+    (note,) = [note for note in run(Judge(useless="task 2", said="{")).notes if note.startswith("Of no use")]
+    assert note == "Of no use: no JSON (3 times)."
+    assert not any("Of no use" in note for note in run(Judge()).notes)
+
+
+@pytest.mark.parametrize("said", ["", "{"])
+def test_where_no_reply_is_of_use_nothing_was_judged_and_the_reason_is_said_again_from_the_journal(said: str) -> None:
+    shelf, useless = Shelf(), Judge(useless="task", said=said)
+    part = run(useless, shelf=shelf)
+    assert part.figures == part.rows == () and part.counts == {}
+    assert part.missing == "no reply of scripted was of use: no JSON (12 times)"
+    assert run(useless, shelf=shelf) == part
+
+
+def test_a_web_page_instead_of_a_judge_is_said_with_what_to_do() -> None:
+    async def work(url: str) -> Part:
+        model = OpenAIChatModel(url, "double", None, ChatConfig(retries=0))
+        try:
+            return await judge(
+                ANSWERED, model=model, author=None, known=KNOWN, journal=Shelf(), config=JudgeConfig(),
+                evaluation=EVALUATION,
+            )  # fmt: skip
+        finally:
+            await model.close()
+
+    with ChatServer(html()) as server:
+        part = asyncio.run(work(server.url))
+    assert "answered with no JSON (text/html)" in part.missing and "LLM_BASE_URL" in part.missing
 
 
 def test_a_useless_reply_is_paid_for_once() -> None:

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from llm_engineering.domain.answers import Prompt, Reply
 from llm_engineering.domain.blind import BlindChoice
 from llm_engineering.domain.config import Sampling
 from llm_engineering.domain.entities import now
-from llm_engineering.domain.errors import UsageError
+from llm_engineering.domain.errors import ModelReplyInvalid, UsageError
 from llm_engineering.domain.evaluation_config import EvaluationConfig
 from llm_engineering.domain.samples import JournalEntry, Split
 from llm_engineering.domain.twin_evaluation_config import GateConfig, StyleConfig, TwinEvaluationConfig
@@ -141,6 +142,23 @@ def test_a_silent_twin_is_evaluated_and_passes_no_gate(held_out: HeldOut) -> Non
     assert memorised.missing == "the twin has written nothing"
     gate = promotion(measured(found.parts, parity=0.0), current=None, config=GateConfig())
     assert [check.name for check in gate.checks if not check.passed] == ["memorised share"]
+
+
+class Sometimes(Twin):
+    """Has no reply of use to every other question, the first among them."""
+
+    async def complete(self, prompt: Prompt, *, sampling: Sampling) -> Reply:
+        self.prompts.append(prompt)
+        if len(self.prompts) % 2:
+            raise ModelReplyInvalid("the server answered with a web page", hint="Check LLM_BASE_URL.")
+        return Reply(text="Well.", model="twin")
+
+
+def test_replies_of_no_use_count_as_empty_answers_and_the_facts_say_why(held_out: HeldOut) -> None:
+    found, answered = judged(held_out, Sometimes({}))
+    assert [one.twin for one in answered] == ["", "Well."] * 3
+    assert found.facts["without a usable answer"] == "3"
+    assert found.facts["because"] == "the server answered with a web page. Check LLM_BASE_URL (3 times)"
 
 
 def test_the_report_is_written_whole_and_read_again(tmp_path: Path, good: tuple[Evaluated, list[Answered]]) -> None:
