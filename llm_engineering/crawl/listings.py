@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from llm_engineering.crawl.feeds import Feed, FeedEntry, read_feed
-from llm_engineering.crawl.findings import Event, Finding, failed, from_error, refused
+from llm_engineering.crawl.findings import Complete, Event, Finding, failed, from_error, refused
 from llm_engineering.crawl.pages import IN_FEED, PAGE_TYPES, Known, Pages
 from llm_engineering.crawl.sitemaps import listing_kind, read_sitemap
 from llm_engineering.crawl.sources import Source
@@ -25,7 +25,12 @@ SITEMAP_TYPES = (
 _SITEMAPS_OF_AN_INDEX = 1_000
 _DEPTH_OF_AN_INDEX = 3
 _PAGES_OF_A_FEED = 50
-_FEED_LIKE = re.compile(rb'<(?:\w+:)?(?:rss|feed|RDF)[\s>]|^\s*\{.{0,2000}?"https?://jsonfeed\.org/version', re.DOTALL)
+_FEED_LIKE = re.compile(
+    rb"<(?:\w+:)?(?:rss|feed|RDF)[\s>]|"
+    rb'^(?:\xef\xbb\xbf)?\s*\{.{0,2000}?"https?:(?:\\?/){2}jsonfeed\.org\\?/version',  # slashes as PHP writes them, too
+    re.DOTALL,
+)
+_NOT_HAD = frozenset({LinkOutcome.FAILED, LinkOutcome.MISSING, LinkOutcome.REFUSED})
 _SITEMAP_LIKE = re.compile(rb"<(?:\w+:)?(?:urlset|sitemapindex)[\s>]")
 
 
@@ -40,18 +45,35 @@ class Item:
 
 @dataclass
 class Listing:
-    """What a source consists of. ``findings`` are remarks made on the way; ``complete`` promises that nothing is missing."""
+    """What a source consists of. ``findings`` are remarks made on the way; ``complete`` promises that nothing is missing.
+
+    ``state`` is a feed's own fetch state. Its validators are kept only if nothing has to be said of the feed again: an
+    answer 304 says nothing of what was cut off, excluded or refused.
+    """
 
     source: Source
     type: str
     items: list[Item] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    unchanged: list[Finding] = field(default_factory=list)
+    """Pages whose text a feed carries that has not changed."""
     complete: bool = False
     error: TwinError | None = None
+    state: Finding | None = None
+    some_too_short: bool = False
+    """A text that came whole in the feed is too short to keep: only the feed can say what becomes of it."""
+
+    def closing(self) -> Iterator[Event]:
+        """What is to be kept when all pages have been read, and not before: an interrupted run has to list them again."""
+        if self.complete:
+            yield Complete()
+        if self.state is not None:
+            again = bool(self.findings) or self.some_too_short
+            yield replace(self.state, etag=None, last_modified=None) if again else self.state
 
     def events(self) -> Iterator[Event]:
         """What the report has to say about the listing itself."""
-        yield from self.findings
+        yield from (*self.findings, *self.unchanged)
         if self.error is not None:
             yield self.error
 
@@ -83,8 +105,8 @@ def _list_by_content(listing: Listing, pages: Pages, known: Known) -> None:
     answer = pages.fetch(source.name, link=conditional, accept=accept)
     if answer.not_modified and was_feed:
         listing.type = "feed"
-        listing.findings.append(_feed_read(source, answer, own))
-        listing.findings += [_still_in_feed(link) for link in known.values() if _in_feed(source, link)]
+        listing.state = _feed_read(source, answer, own)
+        _list_unchanged(listing, known)
         return
     looks = source.config.type or _told_by(answer)
     if looks == "article" and (source.type != "web" or was_feed):
@@ -119,7 +141,7 @@ def _told_by(answer: Fetched) -> str:
 def _list_feed(listing: Listing, pages: Pages, answer: Fetched) -> None:
     source = listing.source
     feed = read_feed(answer.content, url=answer.final_url, charset=answer.charset)
-    _add_entries(listing, feed)
+    _add_entries(listing, feed, pages)
     paged, following = {source.name}, feed.next_url
     while following and following not in paged and len(paged) < _PAGES_OF_A_FEED and _room(listing, pages):
         paged.add(following)
@@ -130,21 +152,28 @@ def _list_feed(listing: Listing, pages: Pages, answer: Fetched) -> None:
             listing.findings.append(from_error(following, error, remember=False))
             break
         following = feed.next_url
-        _add_entries(listing, feed)
-    _cut(listing, pages)
+        _add_entries(listing, feed, pages)
+    if not _cut(listing, pages) and following and following not in paged:
+        limit = f"{_PAGES_OF_A_FEED} pages of one feed" if _room(listing, pages) else "crawl.max_pages"
+        text = f"page-limit: the feed goes on at {following}, which was not read ({limit})"
+        listing.findings.append(refused(source.name, "page-limit", text, remember=False))
     if not listing.items and not listing.findings:
         listing.findings.append(
             failed(source.name, "empty", f"the feed {source.config.at} has no entries", remember=False)
         )
         return
     # A feed of several pages is always read whole: its first page says nothing about the others.
-    listing.findings.append(_feed_read(source, answer if len(paged) == 1 else None, None))
+    listing.state = _feed_read(source, answer if len(paged) == 1 else None)
 
 
-def _add_entries(listing: Listing, feed: Feed) -> None:
+def _add_entries(listing: Listing, feed: Feed, pages: Pages) -> None:
+    for problem in feed.problems:
+        listing.findings.append(refused(listing.source.name, "no-address", f"no-address: {problem}", remember=False))
     for entry in feed.entries:
         if url := _wanted(listing, entry.url):
             listing.items.append(Item(url, entry if entry.complete else None, feed.language))
+            if entry.complete and len(entry.text.split()) < pages.config.min_words:
+                listing.some_too_short = True
 
 
 def _list_sitemap(listing: Listing, pages: Pages, *, first: Fetched | None = None) -> None:
@@ -198,15 +227,19 @@ def _wanted(listing: Listing, address: str, *, own_site: bool = False) -> str | 
     except UsageError as error:
         listing.findings.append(refused(address, "bad-url", str(error), remember=False))
         return None
+    if finding := _unwanted(source, url, own_site=own_site):
+        listing.findings.append(finding)
+        return None
+    return url
+
+
+def _unwanted(source: Source, url: str, *, own_site: bool) -> Finding | None:
+    """Why a page is not to be read by the rules of today, if it is not."""
     if own_site and not same_site(url, source.name):
-        listing.findings.append(refused(url, "other-site", f"other-site: not on the site of {source.config.at}"))
-    elif own_site and (kind := listing_kind(url)):
-        listing.findings.append(refused(url, "listing-page", f"listing-page: {kind}", listed=False))
-    elif not source.selects(urlsplit(url).path):
-        listing.findings.append(refused(url, "excluded", listed=False))
-    else:
-        return url
-    return None
+        return refused(url, "other-site", f"other-site: not on the site of {source.config.at}")
+    if own_site and (kind := listing_kind(url)):
+        return refused(url, "listing-page", f"listing-page: {kind}", listed=False)
+    return None if source.selects(urlsplit(url).path) else refused(url, "excluded", listed=False)
 
 
 def _room(listing: Listing, pages: Pages) -> bool:
@@ -229,14 +262,21 @@ def _cut(listing: Listing, pages: Pages) -> bool:
 
 def _unlisted(listing: Listing, known: Known) -> list[Item]:
     """Known links that the listing names no more, or does not name this time: falling out of a feed is no delete."""
-    named = {item.url for item in listing.items} | {finding.url for finding in listing.findings} | {listing.source.name}
-    left = (url for url, link in known.items() if url not in named and (leads_to_document(link) or _owed(link)))
-    return [Item(url) for url in left if listing.source.selects(urlsplit(url).path)]
+    said = (*listing.findings, *listing.unchanged)
+    named = {item.url for item in listing.items} | {finding.url for finding in said} | {listing.source.name}
+    left = {url: link for url, link in known.items() if url not in named}
+    asked = (url for url, link in left.items() if leads_to_document(link) or _owed(listing, link))
+    return [Item(url) for url in asked if listing.source.selects(urlsplit(url).path)]
 
 
-def _owed(link: Link) -> bool:
-    """Whether a page that was named once could not be had then: a feed that has not changed names nothing again."""
-    return link.outcome in (LinkOutcome.FAILED, LinkOutcome.MISSING)
+def _owed(listing: Listing, link: Link) -> bool:
+    """Whether a page that was named once could not be had then: a feed that has not changed names nothing again.
+
+    What was refused is asked again like what failed: a host was busy, a rule was another one. The rules of today decide.
+    """
+    if link.document_id is not None or link.outcome not in _NOT_HAD or listing.type == "article" or "#" in link.url:
+        return False
+    return _unwanted(listing.source, link.url, own_site=listing.type == "sitemap") is None
 
 
 def leads_to_document(link: Link) -> bool:
@@ -244,21 +284,23 @@ def leads_to_document(link: Link) -> bool:
     return link.document_id is not None and link.outcome is not LinkOutcome.GONE
 
 
-def _in_feed(source: Source, link: Link) -> bool:
-    return link.detail == IN_FEED and source.selects(urlsplit(link.url).path)
+def _list_unchanged(listing: Listing, known: Known) -> None:
+    """What an unchanged feed still carries, and which of its links today's configuration leaves out."""
+    for url, link in known.items():
+        if url == listing.source.name or link.outcome is LinkOutcome.GONE or "#" in url:
+            continue
+        if finding := _unwanted(listing.source, url, own_site=False):
+            listing.findings.append(finding)
+        elif link.detail == IN_FEED:
+            unchanged = Finding(url, LinkOutcome.UNCHANGED, document_id=link.document_id, mark=IN_FEED)
+            listing.unchanged.append(unchanged)
 
 
-def _feed_read(source: Source, answer: Fetched | None, own: Link | None) -> Finding:
-    """The feed's own fetch state, which is no line of the report."""
-    return Finding(
-        source.name,
-        LinkOutcome.UNCHANGED,
-        quiet=True,
-        status=answer.status if answer else None,
-        etag=(answer.etag or (own.etag if own else None)) if answer else None,
-        last_modified=(answer.last_modified or (own.last_modified if own else None)) if answer else None,
-    )
-
-
-def _still_in_feed(link: Link) -> Finding:
-    return Finding(link.url, LinkOutcome.UNCHANGED, document_id=link.document_id, mark=IN_FEED)
+def _feed_read(source: Source, answer: Fetched | None, own: Link | None = None) -> Finding:
+    """The feed's own fetch state, which is no line of the report; a 304 need not repeat the validators of ``own``."""
+    state = Finding(source.name, LinkOutcome.UNCHANGED, quiet=True)
+    if answer is None:
+        return state
+    etag, last_modified = (own.etag, own.last_modified) if own else (None, None)
+    etag, last_modified = answer.etag or etag, answer.last_modified or last_modified
+    return replace(state, status=answer.status, etag=etag, last_modified=last_modified)

@@ -7,7 +7,7 @@ from contextlib import closing
 from urllib.parse import urlsplit
 
 from llm_engineering.crawl.archives import read_archive
-from llm_engineering.crawl.findings import Complete, Event
+from llm_engineering.crawl.findings import Event
 from llm_engineering.crawl.handbook import import_handbook
 from llm_engineering.crawl.listings import Item, Listing, list_source
 from llm_engineering.crawl.local import read_folder
@@ -97,8 +97,8 @@ def _read_all(opened: Mapping[Source, Known], pages: Pages, repositories: Reposi
         for source, event in reader:
             recorder.take(source, event)
     for listing in listings:
-        if listing.complete:
-            recorder.take(listing.source, Complete())
+        for event in listing.closing():
+            recorder.take(listing.source, event)
 
 
 def _drain(groups: list[Iterator[_Told]], pages: Pages, recorder: Recorder) -> None:

@@ -11,7 +11,7 @@ from llm_engineering.crawl.pages import Known, Pages, Visit
 from llm_engineering.crawl.sitemaps import listing_kind
 from llm_engineering.crawl.sources import Source
 from llm_engineering.crawl.urls import canonical_url, same_site
-from llm_engineering.domain.entities import LinkOutcome
+from llm_engineering.domain.entities import Link, LinkOutcome
 from llm_engineering.domain.errors import FetchFailed, FetchRefused, UsageError
 
 _NEVER_FETCHED = frozenset({"asset", "feed", "sitemap", "login", "search", "variant"})
@@ -22,12 +22,13 @@ _INDEX = re.compile(r"/(index\.\w+)?$")
 def crawl_site(source: Source, pages: Pages, *, known: Known) -> Iterator[Event]:
     """Read the pages of a site, at most ``max_pages``; lists such as tags and archives are followed, but not kept.
 
-    Pages that earlier runs found are asked again although nothing links to them now. What is missing is no delete:
-    only its own address can say that it is gone. Raises :class:`SourceError` if the start page cannot be read.
+    Pages that earlier runs found are asked again although nothing links to them now, those first that were asked the
+    longest ago: a page that has not changed is not sent, and names no links. What is missing is no delete: only its own
+    address can say that it is gone. Raises :class:`SourceError` if the start page cannot be read.
     """
     frontier, limit = _Frontier(source, known), pages.config.max_pages
     cut = known.get(_limit_mark(source))
-    # After a cut, a page that is not sent again could hide links that were never followed.
+    # After a cut or an interruption, a page that is not sent again could hide links that were never followed.
     conditional = cut is None or cut.detail in ("", str(limit))
     for count, url in enumerate(frontier):
         if count >= limit:
@@ -40,10 +41,10 @@ def crawl_site(source: Source, pages: Pages, *, known: Known) -> Iterator[Event]
         visit = pages.read(source, url, known=known, conditional=again, only_links=_list_kind(source, url) is not None)
         if url == source.name:
             _check_start(source, visit)
+            yield Finding(_limit_mark(source), LinkOutcome.REFUSED, detail="unfinished", quiet=True)
         frontier.add(visit.links)
         yield _kept(source, pages, url, visit)
-    if cut is not None:
-        yield Finding(_limit_mark(source), LinkOutcome.UNCHANGED, quiet=True)
+    yield Finding(_limit_mark(source), LinkOutcome.UNCHANGED, quiet=True)
 
 
 def _kept(source: Source, pages: Pages, url: str, visit: Visit) -> Finding:
@@ -82,7 +83,7 @@ def _check_start(source: Source, visit: Visit) -> None:
 
 
 def _limit_mark(source: Source) -> str:
-    """Under this address the warehouse remembers that the crawl was cut short; no page has a fragment in its address."""
+    """Under this address the warehouse remembers how the crawl ended; no page has a fragment in its address."""
     return f"{source.name}#page-limit"
 
 
@@ -94,7 +95,8 @@ class _Frontier:
         self._inside = _folder(source.name)
         self._todo: deque[str] = deque([source.name])
         self._found = {source.name}
-        self._earlier = deque(sorted(url for url, link in known.items() if leads_to_document(link)))
+        earlier = sorted(known.values(), key=lambda link: (link.fetched_at, link.url))
+        self._earlier = deque(link.url for link in earlier if self._to_ask_again(link))
 
     def __iter__(self) -> Iterator[str]:
         while self._todo or self._earlier:
@@ -119,6 +121,13 @@ class _Frontier:
             if url not in self._found and self._belongs(url) and listing_kind(url) not in _NEVER_FETCHED:
                 self._found.add(url)
                 self._todo.append(url)
+
+    def _to_ask_again(self, link: Link) -> bool:
+        """Documents, and whatever else may lead to some: lists, pages that failed or were refused."""
+        if leads_to_document(link):
+            return True
+        page = link.outcome is not LinkOutcome.GONE and "#" not in link.url
+        return page and self._belongs(link.url) and listing_kind(link.url) not in _NEVER_FETCHED
 
     def _belongs(self, url: str) -> bool:
         path = urlsplit(url).path
