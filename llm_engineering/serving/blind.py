@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import json
 import random
 from typing import Literal
 
@@ -12,9 +11,9 @@ from starlette.responses import Response
 
 from llm_engineering.domain.blind import BlindChoice, BlindPair, BlindPairs
 from llm_engineering.serving.asking import caller_of, id_of
+from llm_engineering.serving.people import add_page_at, in_json
 from llm_engineering.serving.problems import ProblemResponse
 from llm_engineering.serving.shapes import ProblemDetail, RequestId, Shape
-from llm_engineering.serving.static_page import FOLDER, POLICY
 
 PATH = "/review/ab"
 _UNKNOWN = {"model": ProblemDetail, "description": "No such pair.", "content": {"application/problem+json": {}}}
@@ -47,17 +46,12 @@ class BlindChoiceRequest(Shape):
 
 def add_blind(app: FastAPI, store: BlindPairs) -> None:
     """The page at ``/review/ab``, open like the other page; its requests pass the same gate as every other."""
-    page = (FOLDER / "ab.html").read_bytes()
-
-    @app.get(PATH, include_in_schema=False)
-    async def blind_page() -> Response:
-        headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-cache"}
-        return Response(page, media_type="text/html; charset=utf-8", headers=headers)
+    add_page_at(app, PATH, file="ab.html")
 
     @app.get(f"{PATH}/next", response_model=NextPair)
     async def next_pair(request: Request) -> Response:
         """A pair to judge blind: the same one until it is judged."""
-        return _json(await asyncio.to_thread(_next, store, _judge(request)))
+        return in_json(await asyncio.to_thread(_next, store, _judge(request)))
 
     @app.post(f"{PATH}/choices", response_model=NextPair, responses={404: _UNKNOWN})
     async def choose(request: Request, body: BlindChoiceRequest) -> Response:
@@ -70,12 +64,7 @@ def add_blind(app: FastAPI, store: BlindPairs) -> None:
         judge = _judge(request)
         choice = BlindChoice(pair_id=pair.id, model=pair.model, judge=judge, taken=pair.meant(body.chosen))
         await asyncio.to_thread(store.choose, choice)
-        return _json(await asyncio.to_thread(_next, store, judge))
-
-
-def _json(body: NextPair) -> Response:
-    """In ASCII: a text may hold a lone surrogate, which has no other way out."""
-    return Response(json.dumps(body.model_dump(mode="json")), media_type="application/json")
+        return in_json(await asyncio.to_thread(_next, store, judge))
 
 
 def _judge(request: Request) -> str:

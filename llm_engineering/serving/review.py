@@ -1,7 +1,6 @@
 """Review in the browser: the samples of the current dataset, and what people decide about them, kept in the warehouse."""
 
 import asyncio
-import json
 from typing import Annotated, Literal
 
 from fastapi import FastAPI, Query, Request
@@ -13,10 +12,10 @@ from llm_engineering.domain.errors import UnknownDocument
 from llm_engineering.domain.review import ReviewFilter, ReviewPage, Shown, Verdict, Wanted
 from llm_engineering.domain.samples import Decision, InstructionStyle, Origin, Sample, Split
 from llm_engineering.serving.asking import id_of
+from llm_engineering.serving.people import add_page_at, in_json
 from llm_engineering.serving.problems import ProblemResponse
 from llm_engineering.serving.service import Review
 from llm_engineering.serving.shapes import WITH_A_WORD, ProblemDetail, RequestId, Shape
-from llm_engineering.serving.static_page import FOLDER, POLICY
 
 PATH = "/review"
 MAX_INSTRUCTION = 4000
@@ -116,16 +115,12 @@ class _Search(Shape):
 
 def add_review(app: FastAPI, review: Review) -> None:
     """The page at ``/review/``, open like the other pages; its requests pass the same gate as every other."""
-    page = (FOLDER / "review.html").read_bytes()
 
     @app.get(PATH, include_in_schema=False)
     async def to_page() -> Response:
         return RedirectResponse("review/", status_code=308)  # relative: it holds behind a proxy's prefix, too
 
-    @app.get(f"{PATH}/", include_in_schema=False)
-    async def review_page() -> Response:
-        headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-cache"}
-        return Response(page, media_type="text/html; charset=utf-8", headers=headers)
+    add_page_at(app, f"{PATH}/", file="review.html")
 
     @app.get(f"{PATH}/samples", response_model=ReviewedSamples, responses={404: _NO_DATASET})
     async def samples(request: Request, search: Annotated[_Search, Query()]) -> Response:
@@ -134,7 +129,7 @@ def add_review(app: FastAPI, review: Review) -> None:
         if found is None:
             detail = "There is no dataset of that name. Build it: poe run-dataset-pipeline"
             return ProblemResponse(404, "unknown-dataset", detail, request_id=id_of(request))
-        return _json(found)
+        return in_json(found)
 
     @app.post(f"{PATH}/decisions", response_model=Decided, responses={404: _NO_SAMPLE})
     async def decide(
@@ -149,11 +144,7 @@ def add_review(app: FastAPI, review: Review) -> None:
         if decided is None:
             detail = "The current dataset has no such sample: it was built again since. Load the page anew."
             return ProblemResponse(404, "unknown-sample", detail, request_id=id_of(request))
-        return _json(decided)
-
-
-def _json(body: BaseModel) -> Response:
-    return Response(json.dumps(body.model_dump(mode="json")), media_type="application/json")
+        return in_json(decided)
 
 
 def _page(review: Review, search: _Search) -> ReviewedSamples | None:
