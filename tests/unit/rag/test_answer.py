@@ -359,6 +359,13 @@ def test_what_documents_and_earlier_answers_say_changes_no_route_and_no_filter(o
     assert given_answer.citations[0].title == "On kafka"
 
 
+def test_a_conversation_that_the_model_is_shown_begins_with_the_person(library: Library):
+    model = ScriptedModel(TRUE)
+    said = [("assistant", "Ask me!"), ("user", "Hi"), ("assistant", "Hello.")]
+    ask(library.twin(model), history=tuple(Message(role=role, content=content) for role, content in said))
+    assert [message.role for message in model.prompts[0].messages] == ["system", "user", "assistant", "user"]
+
+
 def test_a_question_that_points_back_is_searched_with_the_one_before(library: Library):
     model = ScriptedModel(TRUE)
     history = (Message(role="user", content="Tell me about the sourdough starter"),)
