@@ -285,12 +285,15 @@ def leads_to_document(link: Link) -> bool:
 
 
 def _list_unchanged(listing: Listing, known: Known) -> None:
-    """What an unchanged feed still carries, and which of its links today's configuration leaves out."""
+    """What an unchanged feed still carries, and which of its links are excluded since.
+
+    What was excluded before has left the feed by now: no validators are kept of one that names it.
+    """
     for url, link in known.items():
         if url == listing.source.name or link.outcome is LinkOutcome.GONE or "#" in url:
             continue
         if finding := _unwanted(listing.source, url, own_site=False):
-            listing.findings.append(finding)
+            listing.findings += [finding] if link.detail != finding.detail else []
         elif link.detail == IN_FEED:
             unchanged = Finding(url, LinkOutcome.UNCHANGED, document_id=link.document_id, mark=IN_FEED)
             listing.unchanged.append(unchanged)

@@ -132,6 +132,15 @@ def test_a_post_that_is_excluded_by_now_is_reported_although_its_feed_has_not_ch
     assert outcomes(world.crawl(address)) == {"p0": "unchanged", "p1": "unchanged"}
 
 
+def test_an_excluded_post_that_has_left_the_feed_is_no_reason_to_have_it_sent_again(world, site):
+    source = SourceConfig(at=posts(site, "p0", "p1"), exclude=["p1"])
+    site.routes["/feed.xml"] = [atom(site, "/p0", "/p1"), atom(site, "/p0")]
+    for expected in ({"refused": 1, "stored": 1}, *[{"unchanged": 1}] * 3):
+        assert world.crawl(source).totals == expected
+    sent = [request.headers.get("if-none-match") for request in site.requests if request.path == "/feed.xml"]
+    assert sent == [None, None, '"feed"', '"feed"']
+
+
 def test_a_text_too_short_for_the_feed_is_refused_by_every_run_and_its_page_never_read(world, site):
     address = posts(site, "p0")
     short = atom(site, "/p0", whole=True)
