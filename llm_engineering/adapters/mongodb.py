@@ -284,7 +284,7 @@ class MongoWarehouse:
         documents = self._server["documents"].find({"_id": {"$in": sorted(document_ids)}}, session=session)
         contents = self._server["revisions"].find(
             {"document_id": {"$in": sorted(document_ids)}},
-            {"document_id": 1, "number": 1, "content_hash": 1, "title": 1},
+            {"text": 0},
             session=session,
         )
         links = [link_key(entry) for entry in entries if isinstance(entry, Link)]
@@ -300,7 +300,7 @@ class MongoWarehouse:
         return Ledger(
             self._authors(session),
             map(rows.standing, documents),
-            {(row["document_id"], row["number"]): (row["content_hash"], rows.unpack(row["title"])) for row in contents},
+            {(row["document_id"], row["number"]): rows.content(row) for row in contents},
             [keys[row["_id"]] for row in known_links],
             present("feedback", [entry.request_id for entry in entries if isinstance(entry, Feedback)]),
             present("journal", [entry.key for entry in entries if isinstance(entry, JournalEntry)]),

@@ -15,7 +15,7 @@ from llm_engineering.domain.entities import (
     Revision,
     Tombstone,
 )
-from llm_engineering.domain.ledger import LinkKey, Standing, link_key, readable, storable
+from llm_engineering.domain.ledger import TAGS, Content, LinkKey, Standing, link_key, readable, storable
 from llm_engineering.domain.samples import Decision, JournalEntry
 
 Row = dict[str, Any]
@@ -101,6 +101,17 @@ def tombstone(row: Row) -> Tombstone | None:
 def revision(row: Row) -> Revision:
     """Inverse of :func:`revision_row`."""
     return Revision(**_rest(row, "metadata"), metadata={unpack(name): unpack(value) for name, value in row["metadata"]})
+
+
+def content(row: Row) -> Content:
+    """What the ledger must know of a :func:`revision_row`, whose text may be left out."""
+    return Content(
+        content_hash=row["content_hash"],
+        title=unpack(row["title"]),
+        language=unpack(row["language"]),
+        published_at=row["published_at"],
+        tags=next((unpack(value) for name, value in row["metadata"] if name == TAGS), None),
+    )
 
 
 def change(row: Row) -> Change:

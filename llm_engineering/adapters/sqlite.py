@@ -30,7 +30,6 @@ from llm_engineering.domain.ledger import (
     batches,
     documents_of,
     link_key,
-    readable,
     total,
     with_names_of,
 )
@@ -286,7 +285,7 @@ def _ledger(store: sqlite3.Connection, document_ids: set[str], entries: Sequence
     chosen = [json.dumps(sorted(document_ids))]
     documents = store.execute("SELECT * FROM documents WHERE id IN (SELECT value FROM json_each(?))", chosen)
     contents = store.execute(
-        "SELECT document_id, number, content_hash, title FROM revisions"
+        "SELECT document_id, number, content_hash, title, language, published_at, metadata FROM revisions"
         " WHERE document_id IN (SELECT value FROM json_each(?))",
         chosen,
     )
@@ -300,7 +299,7 @@ def _ledger(store: sqlite3.Connection, document_ids: set[str], entries: Sequence
     return Ledger(
         _authors(store),
         [rows.standing(row) for row in documents],
-        {(row["document_id"], row["number"]): (row["content_hash"], readable(row["title"])) for row in contents},
+        {(row["document_id"], row["number"]): rows.content(row) for row in contents},
         [key for key in links if store.execute(known, bound(*key)).fetchone()],
         present("feedback", "request_id", [entry.request_id for entry in entries if isinstance(entry, Feedback)]),
         present("journal", "key", [entry.key for entry in entries if isinstance(entry, JournalEntry)]),

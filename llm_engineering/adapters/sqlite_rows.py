@@ -6,7 +6,7 @@ from datetime import datetime
 
 from llm_engineering.domain.answers import Feedback
 from llm_engineering.domain.entities import Author, Change, Document, DocumentState, Link, Revision, Tombstone
-from llm_engineering.domain.ledger import Standing, readable, storable
+from llm_engineering.domain.ledger import TAGS, Content, Standing, readable, storable
 from llm_engineering.domain.samples import Decision, JournalEntry
 
 Values = tuple[str | bytes | int | None, ...]
@@ -154,6 +154,17 @@ def revision(row: sqlite3.Row) -> Revision:
         published_at=_moment(row["published_at"]) if row["published_at"] else None,
         fetched_at=_moment(row["fetched_at"]),
         metadata=json.loads(row["metadata"]),
+    )
+
+
+def content(row: sqlite3.Row) -> Content:
+    """What the ledger must know of a row of ``revisions``."""
+    return Content(
+        content_hash=row["content_hash"],
+        title=readable(row["title"]),
+        language=None if row["language"] is None else readable(row["language"]),
+        published_at=_moment(row["published_at"]) if row["published_at"] else None,
+        tags=json.loads(row["metadata"]).get(TAGS),
     )
 
 

@@ -39,6 +39,8 @@ class Page(Frozen):
     language: str | None = None
     """ISO 639-1 code."""
     published_at: datetime | None = None
+    date_guessed: bool = False
+    """The date was told by the page's looks or its address; no entry for machines states it."""
     author: str | None = None
     links: tuple[str, ...] = ()
     """Every http(s) link of the whole page, absolute, without fragments, in order."""
@@ -111,12 +113,14 @@ def read_page(content: bytes, *, url: str, charset: str | None = None) -> Page:
     if main is not None:
         _drop_title(main, title)
     text = "" if main is None else to_markdown(main, base_url=base_url)
+    published_at = particulars.published_of(root, url=url)
     return Page(
         title=title,
         text=text,
         url=particulars.canonical_of(root, base_url=base_url, url=url),
         language=particulars.language_of(root),
-        published_at=particulars.published_of(root, url=url),
+        published_at=published_at,
+        date_guessed=published_at is not None and not particulars.states_date(root, published_at),
         author=particulars.author_of(root),
         links=particulars.links_of(root, base_url=base_url),
         feeds=particulars.feeds_of(root, base_url=base_url),

@@ -24,6 +24,7 @@ class _Note:
     format: TextFormat = TextFormat.MARKDOWN
     language: str | None = None
     date: object = None
+    date_guessed: bool = False
     metadata: Mapping[str, str] | None = None
     refusal: str = ""
 
@@ -89,6 +90,7 @@ def _read(entry: FileEntry, source: Source, config: CrawlConfig) -> Finding:
             format=note.format,
             language=note.language,
             published_at=parse_date(note.date),
+            date_guessed=note.date_guessed,
             metadata={"path": entry.relative, **(note.metadata or {})},
         ),
     )
@@ -116,7 +118,14 @@ def _html(content: bytes, entry: FileEntry, url: str) -> _Note:
     page = read_page(content, url=url)
     text = page.text or fragment_to_markdown(decode(content))  # a file too small to tell its main part is all of it
     metadata = {"author": page.author} if page.author else {}
-    return _Note(text, page.title or _stem(entry), TextFormat.MARKDOWN, page.language, page.published_at, metadata)
+    return _Note(
+        text=text,
+        title=page.title or _stem(entry),
+        language=page.language,
+        date=page.published_at,
+        date_guessed=page.date_guessed,
+        metadata=metadata,
+    )
 
 
 def _plain(content: bytes, entry: FileEntry, url: str) -> _Note:

@@ -87,6 +87,7 @@ class Pages:
                 text=entry.text,
                 language=language,
                 published_at=entry.published_at,
+                date_guessed=entry.date_guessed,
                 author=entry.author,
             )
             draft = _draft(source, url, page, TextFormat.MARKDOWN, {"text_from": "feed"})
@@ -232,6 +233,7 @@ def _draft(source: Source, url: str, page: Page, form: TextFormat, noted: dict[s
         format=form,
         language=page.language,
         published_at=page.published_at,
+        date_guessed=page.date_guessed,
         metadata=metadata,
     )
 

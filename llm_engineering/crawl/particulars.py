@@ -37,6 +37,10 @@ _DATE_PATHS = (
     ".//*[@itemprop='datePublished']/@datetime",
     ".//time/@datetime",
 )
+_PUBLISHED_PATHS = (
+    ".//time[@pubdate or contains(@class, 'published')]/@datetime",
+    ".//*[contains(concat(' ', normalize-space(@class), ' '), ' published ')]/@title",
+)
 
 
 def folded(text: str) -> str:
@@ -174,6 +178,13 @@ def published_of(root: Element, *, url: str) -> datetime | None:
         if moment and day and abs(moment - day) < timedelta(hours=38) and value.strip()[:10] == f"{day:%Y-%m-%d}":
             return moment
     return day if day is None or day <= datetime.now(UTC) else None
+
+
+def states_date(root: Element, moment: datetime) -> bool:
+    """Whether the page states for machines that it was published then: a plain ``<time>`` may be of anything."""
+    stated = [str(value) for path in (*_DATE_PATHS[:-1], *_PUBLISHED_PATHS) for value in root.xpath(path)]
+    stated += [str(data.get("datePublished")) for data in _linked_data(root)]
+    return any(parse_date(value) == moment or value.strip()[:10] == f"{moment:%Y-%m-%d}" for value in stated)
 
 
 def base_url_of(root: Element, url: str) -> str:

@@ -5,7 +5,7 @@ something in vain, and lost nothing. What is gone is buried at the end, when eve
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from llm_engineering.crawl.departures import Departure, bury_departed
@@ -41,6 +41,7 @@ _OUTCOMES = {
     RecordOutcome.STORED: (LinkOutcome.STORED, "", ""),
     RecordOutcome.UNCHANGED: (LinkOutcome.UNCHANGED, "", ""),
     RecordOutcome.REVISED: (LinkOutcome.REVISED, "", ""),
+    RecordOutcome.UPDATED: (LinkOutcome.REVISED, "", "the same text as another kind or platform"),
     RecordOutcome.RESTORED: (LinkOutcome.STORED, "", "back"),
     RecordOutcome.WITHDRAWN: (LinkOutcome.REFUSED, "withdrawn", "withdrawn by its author"),
 }
@@ -81,12 +82,25 @@ class Recorder:
         self._departures: list[Departure] = []
 
     def open(self, source: Source) -> Mapping[str, Link]:
-        """Begin with a source: its known links by URL, validators only where the document is live."""
+        """Begin with a source: its known links by URL, validators only where the document is live and as configured."""
         links = self._warehouse.links(author_id=source.author.id, source=source.name)
         self._sources[source] = _Progress({link.url: link for link in links})
-        dead = {link.document_id for link in links if link.document_id} - self._live(link.document_id for link in links)
-        unconditional = {"etag": None, "last_modified": None, "detail": ""}
-        return {link.url: link.model_copy(update=unconditional) if link.document_id in dead else link for link in links}
+        dead = {link.document_id for link in links if link.document_id}
+        other: set[str | None] = set()
+        for state in self._states(link.document_id for link in links):
+            if state.live:
+                dead.remove(state.document.id)
+            if not source.keeps(state.document):
+                other.add(state.document.id)
+        unread = {"etag": None, "last_modified": None}
+
+        def told(link: Link) -> Link:
+            if link.document_id in dead:
+                return link.model_copy(update=unread | {"detail": ""})
+            anew = link.document_id in other or (bool(other) and link.url == source.name)
+            return link.model_copy(update=unread) if anew else link
+
+        return {link.url: told(link) for link in links}
 
     def take(self, source: Source, event: Event) -> None:
         """Note what a reader says; written once a small batch has come together."""
@@ -154,12 +168,13 @@ class Recorder:
             self._progress(line)
 
     def _live(self, ids: Iterable[str | None]) -> set[str]:
-        wanted = [one for one in ids if one]
-        live: set[str] = set()
+        return {state.document.id for state in self._states(ids) if state.live}
+
+    def _states(self, ids: Iterable[str | None]) -> Iterator[DocumentState]:
+        """States of those documents that the warehouse knows, each once, a batch at a time."""
+        wanted = list(dict.fromkeys(one for one in ids if one))
         for start in range(0, len(wanted), _BATCH):
-            states = self._warehouse.state(wanted[start : start + _BATCH])
-            live.update(one for one, state in states.items() if state.live)
-        return live
+            yield from self._warehouse.state(wanted[start : start + _BATCH]).values()
 
     # Before recording
 
@@ -298,6 +313,8 @@ def _is_withdrawn(state: DocumentState) -> bool:
 
 def _says_the_same(state: DocumentState | None, draft: Draft) -> bool:
     """Whether a page says what the feed said before: the same characters, markup and white space aside."""
+    if state is not None and (state.document.kind, state.document.platform) != (draft.kind, draft.platform):
+        return False
     if state is None or state.revision is None or not state.live or state.revision.metadata.get("text_from") != "feed":
         return False
     return _MARKUP.sub("", state.revision.text) == _MARKUP.sub("", draft.text)

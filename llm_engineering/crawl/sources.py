@@ -12,7 +12,7 @@ from llm_engineering.crawl.exports import detect_export
 from llm_engineering.crawl.handbook import is_handbook
 from llm_engineering.crawl.urls import canonical_url, is_github_repository, path_to_url
 from llm_engineering.domain.config import SourceConfig
-from llm_engineering.domain.entities import Author, Kind
+from llm_engineering.domain.entities import Author, Document, Kind
 from llm_engineering.domain.errors import FetchRefused, SourceError
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
@@ -93,6 +93,10 @@ class Source:
     def platform(self, usual: str) -> str:
         """The configured platform, else the usual one."""
         return self.config.platform or usual
+
+    def keeps(self, document: Document) -> bool:
+        """Whether a document is kept as the configuration says, where it says something."""
+        return (self.kind(document.kind), self.platform(document.platform)) == (document.kind, document.platform)
 
     def selects(self, path: str) -> bool:
         """Whether ``include`` and ``exclude`` let a file's path, or the path of a URL, through."""

@@ -184,6 +184,8 @@ class Draft(Frozen):
     format: TextFormat = TextFormat.MARKDOWN
     language: str | None = None
     published_at: Moment | None = None
+    date_guessed: bool = False
+    """``published_at`` was told from signs that may read otherwise next time: another date alone is no new state."""
     fetched_at: Moment = Field(default_factory=now)
     metadata: dict[str, str] = Field(default_factory=dict)
 
@@ -199,6 +201,8 @@ class RecordOutcome(StrEnum):
     STORED = "stored"
     UNCHANGED = "unchanged"
     REVISED = "revised"
+    UPDATED = "updated"
+    """The revision is as it was; kind or platform of the document are not."""
     RESTORED = "restored"
     """It was gone and is back."""
     WITHDRAWN = "withdrawn"

@@ -6,6 +6,7 @@ then asks for in one transaction.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 
 from llm_engineering.domain.answers import Feedback
@@ -26,14 +27,62 @@ from llm_engineering.domain.errors import UnknownAuthor, UnknownDocument
 from llm_engineering.domain.ports import Restorable, RestoreReport
 from llm_engineering.domain.samples import Decision, JournalEntry
 
-Content = tuple[str, str]
-"""Hash of the text, and title: two states of a document that agree in these are the same."""
+TAGS = "tags"
+"""The one entry of a draft's metadata that its author states; all others say how the text was come by."""
 
 Dependent = Feedback | JournalEntry | Decision
 """Kept only while every document that it names is."""
 
 LinkKey = tuple[str, str, str]
 """Author id, source, URL."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What of a kept revision decides whether a draft brings anything new."""
+
+    content_hash: str
+    title: str
+    language: str | None = None
+    published_at: datetime | None = None
+    tags: str | None = None
+
+    @classmethod
+    def of(cls, revision: Revision) -> "Content":
+        """What that revision says."""
+        return cls(
+            content_hash=revision.content_hash,
+            title=revision.title,
+            language=revision.language,
+            published_at=revision.published_at,
+            tags=revision.metadata.get(TAGS),
+        )
+
+    def has_text_of(self, state: Draft | Revision) -> bool:
+        """Whether text and title are the same."""
+        digest = content_hash(state.text) if isinstance(state, Draft) else state.content_hash
+        return (self.content_hash, self.title) == (digest, state.title)
+
+    def says_all_of(self, draft: Draft) -> bool:
+        """Whether the draft states nothing else: what it does not state, or only guesses, is no change."""
+        return (
+            self.has_text_of(draft)
+            and draft.language in (None, self.language)
+            and (draft.date_guessed or draft.published_at in (None, self.published_at))
+            and draft.metadata.get(TAGS) in (None, self.tags)
+        )
+
+    def completed(self, draft: Draft) -> Draft:
+        """The draft of the same text, with what was stated before where it states nothing."""
+        stated = None if draft.date_guessed else draft.published_at
+        tags = {} if self.tags is None else {TAGS: self.tags}
+        return draft.model_copy(
+            update={
+                "language": draft.language or self.language,
+                "published_at": stated or self.published_at or draft.published_at,
+                "metadata": tags | draft.metadata,
+            }
+        )
 
 
 @dataclass(frozen=True)
@@ -95,19 +144,20 @@ class Ledger:
         if standing is not None and standing.withdrawn:
             return Recorded(document_id=identity, revision=None, outcome=RecordOutcome.WITHDRAWN)
         current = standing.current if standing is not None else None
-        content = (content_hash(draft.text), draft.title)
-        if standing is not None and current is not None and self._contents.get((identity, current)) == content:
-            if standing.tombstone is None:
-                return Recorded(document_id=identity, revision=current, outcome=RecordOutcome.UNCHANGED)
-            number = current
-            self._stand(Standing(standing.document, number), log=number)
+        kept = self._contents.get((identity, current)) if current is not None else None
+        document, number = _document(draft), current or 0
+        if kept is None or not kept.says_all_of(draft):
+            number += 1
+            same_text = kept is not None and kept.has_text_of(draft)
+            self._add(_revision(kept.completed(draft) if kept and same_text else draft, number), document)
+            outcome = RecordOutcome.STORED if current is None else RecordOutcome.REVISED
+        elif standing == Standing(document, current):
+            return Recorded(document_id=identity, revision=current, outcome=RecordOutcome.UNCHANGED)
         else:
-            number = (current or 0) + 1
-            self._add(_revision(draft, number, content[0]), _document(draft))
+            self._stand(Standing(document, number), log=number)
+            outcome = RecordOutcome.UPDATED
         if standing is not None and standing.tombstone is not None:
             outcome = RecordOutcome.RESTORED
-        else:
-            outcome = RecordOutcome.STORED if current is None else RecordOutcome.REVISED
         return Recorded(document_id=identity, revision=number, outcome=outcome)
 
     def bury(self, tombstone: Tombstone) -> bool:
@@ -239,20 +289,19 @@ class Ledger:
     def _restore_revision(self, entry: Revision, standing: Standing) -> bool | str:
         if standing.withdrawn:
             return f"{_name(entry)}: its author has withdrawn the document"
-        content = (entry.content_hash, entry.title)
         kept = self._contents.get((entry.document_id, entry.number))
         if kept is not None:
-            return False if kept == content else f"{_name(entry)}: the number is taken by another text or title"
+            return False if kept.has_text_of(entry) else f"{_name(entry)}: the number is taken by another text or title"
         if standing.current is None or entry.number > standing.current:
             self._add(entry, standing.document)
         else:  # history behind a newer state: nothing became current, so the log does not speak of it
             self.revisions.append(entry)
-            self._contents[entry.document_id, entry.number] = content
+            self._contents[entry.document_id, entry.number] = Content.of(entry)
         return True
 
     def _add(self, revision: Revision, document: Document) -> None:
         self.revisions.append(revision)
-        self._contents[revision.document_id, revision.number] = (revision.content_hash, revision.title)
+        self._contents[revision.document_id, revision.number] = Content.of(revision)
         self._stand(Standing(document, revision.number), log=revision.number)
 
     def _stand(self, standing: Standing, *, log: int | None) -> None:
@@ -342,9 +391,9 @@ def _document(draft: Draft) -> Document:
     )
 
 
-def _revision(draft: Draft, number: int, digest: str) -> Revision:
-    kept = draft.model_dump(exclude={"author_id", "url", "kind", "platform"})
-    return Revision(document_id=draft.document_id, number=number, content_hash=digest, **kept)
+def _revision(draft: Draft, number: int) -> Revision:
+    kept = draft.model_dump(exclude={"author_id", "url", "kind", "platform", "date_guessed"})
+    return Revision(document_id=draft.document_id, number=number, content_hash=content_hash(draft.text), **kept)
 
 
 def _name(entry: Revision | Tombstone | Dependent) -> str:

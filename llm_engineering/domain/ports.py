@@ -74,8 +74,11 @@ class Warehouse(Protocol):
     def record(self, drafts: Sequence[Draft]) -> list[Recorded]:
         """Keep these states in one transaction; answers in the order given.
 
-        A text (by ``content_hash``) and title equal to the current revision's is ``unchanged`` and leaves no trace. Anything
-        else becomes the next revision. A document that was gone or moved comes back (``restored``); a withdrawn one does not.
+        A draft that says what the current revision says is ``unchanged`` and leaves no trace: the same text (by
+        ``content_hash``) and title, and no other language, date or tags (``metadata["tags"]``); what it does not state, or
+        only guesses, is no change. Anything else becomes the next revision. Another kind or platform alone changes the
+        document and enters the log (``updated``). A document that was gone or moved comes back (``restored``); a withdrawn
+        one does not.
         The author must have been saved before (:class:`UnknownAuthor`).
         """
         ...

@@ -158,7 +158,7 @@ def test_a_new_document_is_stored_exactly_as_it_came(warehouse):
     assert state.author == ANN
     place = given.model_dump(include={"author_id", "url", "kind", "platform"})
     assert state.document.model_dump() == {"id": given.document_id, **place}
-    kept = given.model_dump(exclude={"author_id", "url", "kind", "platform"})
+    kept = given.model_dump(exclude={"author_id", "url", "kind", "platform", "date_guessed"})
     assert state.revision.model_dump() == {
         "document_id": given.document_id,
         "number": 1,
@@ -191,6 +191,71 @@ def test_another_text_or_title_becomes_the_next_revision_and_the_old_one_stays(w
     assert warehouse.revision(identity, 1).text == "Hello."
     assert warehouse.state([identity])[identity].revision == warehouse.revision(identity, 2)
     assert log(warehouse) == [(identity, 1), (identity, 2)]
+
+
+STATED = {"language": "de", "published_at": NOON, "metadata": {"tags": "a, b", "path": "x.md"}}
+
+
+@pytest.mark.parametrize(
+    "change", [{"language": "en"}, {"published_at": NOON + timedelta(milliseconds=1)}, {"metadata": {"tags": "a"}}]
+)
+@pytest.mark.parametrize("before", [{}, STATED])
+def test_another_language_date_or_tags_of_the_same_text_become_the_next_revision(opener, warehouse, before, change):
+    identity = draft().document_id
+    warehouse.record([draft(**before)])
+    (recorded,) = opener().record([draft(**(before | change))])
+    assert (recorded.outcome, recorded.revision) == (RecordOutcome.REVISED, 2)
+    kept = warehouse.state([identity])[identity].revision
+    assert {name: getattr(kept, name) for name in change} == change
+    assert log(warehouse) == [(identity, 1), (identity, 2)]
+    assert warehouse.record([draft(**(before | change))])[0].outcome is RecordOutcome.UNCHANGED
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        {},
+        STATED,
+        {"published_at": NOON + timedelta(days=1), "date_guessed": True},
+        {"metadata": {"path": "y.md", "etag": "2"}},
+    ],
+)
+def test_what_a_draft_does_not_state_or_only_guesses_is_no_change(warehouse, later):
+    warehouse.record([draft(**STATED)])
+    before = (list(warehouse.states()), log(warehouse), warehouse.status())
+    assert warehouse.record([draft(**later)])[0].outcome is RecordOutcome.UNCHANGED
+    assert (list(warehouse.states()), log(warehouse), warehouse.status()) == before
+
+
+def test_what_was_stated_of_a_text_stands_until_something_else_is(warehouse):
+    identity = draft().document_id
+    guess = {"published_at": NOON + timedelta(days=1), "date_guessed": True}
+    warehouse.record([draft(**STATED), draft(language="en", **guess)])
+    kept = warehouse.revision(identity, 2)
+    assert (kept.language, kept.published_at, kept.metadata) == ("en", NOON, {"tags": "a, b"})
+    assert warehouse.record([draft(**(STATED | {"language": None}))])[0].outcome is RecordOutcome.UNCHANGED
+
+
+@pytest.mark.parametrize("change", [{"kind": Kind.POST}, {"platform": "medium"}])
+def test_another_kind_or_platform_changes_the_document_and_is_logged_but_no_new_revision(opener, warehouse, change):
+    identity = draft().document_id
+    warehouse.record([draft()])
+    (recorded,) = opener().record([draft(**change)])
+    assert (recorded.outcome, recorded.revision) == (RecordOutcome.UPDATED, 1)
+    document = warehouse.state([identity])[identity].document
+    assert {name: getattr(document, name) for name in change} == change
+    assert (log(warehouse), warehouse.status().revisions) == ([(identity, 1), (identity, 1)], 1)
+    assert warehouse.record([draft(**change)])[0].outcome is RecordOutcome.UNCHANGED
+
+
+def test_a_document_that_was_gone_comes_back_as_it_is_stated_now(warehouse):
+    identity = draft().document_id
+    warehouse.record([draft()])
+    warehouse.bury([identity], reason=TombstoneReason.GONE)
+    (recorded,) = warehouse.record([draft(kind=Kind.POST, language="en")])
+    assert (recorded.outcome, recorded.revision) == (RecordOutcome.RESTORED, 2)
+    state = warehouse.state([identity])[identity]
+    assert (state.live, state.document.kind, state.revision.language) == (True, Kind.POST, "en")
 
 
 def test_several_drafts_of_one_document_are_applied_in_order(warehouse):

@@ -1,7 +1,9 @@
 """The index follows the warehouse, with the embedded engines for real."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,6 +17,8 @@ from llm_engineering.domain.entities import (
     Chunk,
     DocumentState,
     Draft,
+    Filters,
+    IndexQuery,
     Kind,
     TombstoneReason,
     chunk_id,
@@ -111,8 +115,9 @@ def url(name: str) -> str:
     return f"https://ada.example/{name}"
 
 
-def draft(name: str, text: str) -> Draft:
-    return Draft(author_id=ADA.id, url=url(name), kind=Kind.ARTICLE, platform="ada.example", title=name, text=text)
+def draft(name: str, text: str, **stated: Any) -> Draft:
+    fields = {"kind": Kind.ARTICLE, "platform": "ada.example", "title": name} | stated
+    return Draft(author_id=ADA.id, url=url(name), text=text, **fields)
 
 
 @pytest.fixture
@@ -153,6 +158,26 @@ def test_an_edit_embeds_only_what_is_new_and_retires_what_is_stale(twin: Twin):
     report = twin.sync()
     assert twin.indexed() == twin.expected()
     assert (report.embedded, report.reused, report.retired) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [{"published_at": datetime(2024, 5, 5, tzinfo=UTC)}, {"language": "en"}, {"kind": Kind.NOTE}, {"platform": "x"}],
+)
+def test_an_edit_of_particulars_is_found_by_filters_and_embeds_nothing(twin: Twin, edit: dict[str, Any]):
+    before = {"published_at": datetime(2020, 1, 1, tzinfo=UTC), "language": "de"}
+    twin.warehouse.record([draft("post", "one\ntwo\n", **before), draft("other", "three\n", **before)])
+    twin.sync()
+    ids = {item.chunk.id for item in twin.index.chunks()}
+    for published in (edit, before | {"kind": Kind.ARTICLE, "platform": "ada.example"}, edit):  # on both replicas
+        twin.warehouse.record([draft("post", "one\ntwo\n", **(before | published))])
+        report = twin.sync()
+        assert (report.documents, report.embedded, report.reused, report.retired) == (1, 0, 2, 0)
+    assert {item.chunk.id for item in twin.index.chunks()} == ids and twin.indexed() == twin.expected()
+    [(name, value)] = edit.items()
+    limits = Filters(since=value) if name == "published_at" else Filters(**edit)
+    hits = twin.index.search(IndexQuery(dense=twin.embedder.embed_query("one"), filters=limits))
+    assert {(hit.text, getattr(hit, name)) for hit in hits} == {("one\n", value), ("two\n", value)}
 
 
 def test_an_edit_then_an_edit_keep_both_sides_level(twin: Twin):
