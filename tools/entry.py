@@ -62,9 +62,10 @@ def load_config(path: Path, shape: type[Shape]) -> Shape:
         raise UsageError(
             f"The configuration {path} cannot be read: {error.strerror}", hint="Give --config an existing file."
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except Exception as error:  # yaml's constructors let anything out: `!!bool y` is a KeyError
+        said = str(error) if isinstance(error, yaml.YAMLError | ValueError) else f"{type(error).__name__}: {error}"
         raise UsageError(
-            f"The configuration {path} is not YAML: {error}", hint="Compare it with the files in configs/."
+            f"The configuration {path} is not YAML: {said}", hint="Compare it with the files in configs/."
         ) from error
     if content is not None and not isinstance(content, dict):
         raise UsageError(f"The configuration {path} is not a mapping", hint="Compare it with the files in configs/.")

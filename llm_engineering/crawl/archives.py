@@ -3,34 +3,46 @@
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
+from llm_engineering.crawl.defects import contained
 from llm_engineering.crawl.export_files import ExportProblem
+from llm_engineering.crawl.export_signs import Platform
 from llm_engineering.crawl.exports import ExportItem, read_export
-from llm_engineering.crawl.findings import Event, Finding, failed, refused
+from llm_engineering.crawl.findings import Event, Finding, failed, from_error, refused
 from llm_engineering.crawl.sources import Source
 from llm_engineering.crawl.urls import canonical_url
 from llm_engineering.domain.config import CrawlConfig
 from llm_engineering.domain.entities import Draft
-from llm_engineering.domain.errors import UsageError
+from llm_engineering.domain.errors import TwinError, UsageError
 
 
 def read_archive(source: Source, config: CrawlConfig) -> Iterator[Event]:
     """Every published text of an archive. What an archive lacks is not gone: the next one may come from another day."""
-    for item in read_export(source.address.path or Path()):
+    for item in read_export(source.address.path or Path(), cast("Platform", source.type)):
+        place = f"{source.name}/{item.path}"
         if isinstance(item, ExportProblem):
-            yield failed(f"{source.name}/{item.path}", "unreadable", item.reason, remember=False)
+            yield failed(place, "unreadable", item.reason, remember=False)
             continue
-        url = _address(item, source.type)
-        if item.draft:
-            yield refused(url, "draft", "draft: never published")
-        elif not source.selects(item.path):
-            yield refused(url, "excluded")
-        elif not item.text.strip():
-            yield refused(url, "empty")
-        elif len(item.text) > config.max_bytes:
-            yield refused(url, "too-large", f"too-large: more than {config.max_bytes:,} characters")
-        else:
-            yield Finding(url, draft=_draft(item, source, url))
+        try:
+            with contained(place):
+                finding = _found(item, source, config)
+        except TwinError as error:
+            finding = from_error(place, error, remember=False)
+        yield finding
+
+
+def _found(item: ExportItem, source: Source, config: CrawlConfig) -> Finding:
+    url = _address(item, source.type)
+    if item.draft:
+        return refused(url, "draft", "draft: never published")
+    if not source.selects(item.path):
+        return refused(url, "excluded")
+    if not item.text.strip():
+        return refused(url, "empty")
+    if len(item.text) > config.max_bytes:
+        return refused(url, "too-large", f"too-large: more than {config.max_bytes:,} characters")
+    return Finding(url, draft=_draft(item, source, url))
 
 
 def _draft(item: ExportItem, source: Source, url: str) -> Draft:

@@ -8,20 +8,37 @@ import io
 import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
-from llm_engineering.crawl.export_files import MAX_FILES, ExportFiles, ExportProblem, FolderFiles, Unreadable, ZipFiles
+from llm_engineering.crawl.defects import contained
+from llm_engineering.crawl.export_files import (
+    BROKEN_ARCHIVE,
+    ExportFiles,
+    ExportProblem,
+    FolderFiles,
+    Unreadable,
+    ZipFiles,
+)
+from llm_engineering.crawl.export_signs import (
+    LINKEDIN_ARTICLE,
+    Platform,
+    folder_layouts,
+    is_chaff,
+    platform_of,
+    zip_layouts,
+)
 from llm_engineering.crawl.extract import decode
 from llm_engineering.crawl.frontmatter import parse_date
 from llm_engineering.crawl.html_tree import Element, parse_html
 from llm_engineering.crawl.markdown import plain_text, to_markdown
 from llm_engineering.domain.entities import Frozen, Kind
-from llm_engineering.domain.errors import SourceError, UsageError
+from llm_engineering.domain.errors import SourceError, TwinError, UsageError
 
-Platform = Literal["medium", "substack", "linkedin"]
+_NOTES = frozenset([".md", ".markdown", ".mdx", ".txt", ".rst", ".org"])
+"""No platform exports such files: somebody put them there."""
 
 
 class ExportItem(Frozen):
@@ -40,71 +57,65 @@ class ExportItem(Frozen):
 
 
 def detect_export(path: Path) -> Platform | None:
-    """Whose archive this folder or zip file is, by the files in it; ``None`` if it is none of them."""
-    if path.is_dir():
-        return _platform_of([entry.relative_to(path).as_posix() for pattern in _SIGNS for entry in path.glob(pattern)])
-    if not path.is_file() or not zipfile.is_zipfile(path):
-        return None
+    """Whose archive this folder or zip file is, by the files in it; ``None`` if it is none of them.
+
+    A name alone says little (many a folder has a ``posts.csv``): tables are known by their columns, posts by what the
+    platform writes into their names or markup.
+    """
     try:
+        if path.is_dir():
+            return platform_of(folder_layouts(path))
+        if not path.is_file() or not zipfile.is_zipfile(path):
+            return None
         with zipfile.ZipFile(path) as archive:
-            return _platform_of(archive.namelist()[:MAX_FILES])
-    except (zipfile.BadZipFile, OSError, ValueError):
+            return platform_of(zip_layouts(archive))
+    except BROKEN_ARCHIVE:
         return None
 
 
-def read_export(path: Path) -> Iterator[ExportItem | ExportProblem]:
+def read_export(path: Path, platform: Platform | None = None) -> Iterator[ExportItem | ExportProblem]:
     """Every text of an archive and everything in it that could not be read, one bad file never costing its neighbours.
 
-    Raises :class:`UsageError` if there is no such file, :class:`SourceError` if it is no archive of a known platform.
+    ``platform`` says whose archive it is where it does not look like one. Raises :class:`UsageError` if there is no such
+    file, :class:`SourceError` if it is no archive of a known platform, or one without a single text.
     """
     if not path.exists():
         raise UsageError(
             f"There is no {path}", hint="Give the folder or zip file of a Medium, Substack or LinkedIn export."
         )
-    platform = detect_export(path)
+    platform = platform or detect_export(path)
     if platform is None:
         raise SourceError(
             f"{path} is no Medium, Substack or LinkedIn export",
             hint="Give the archive as the platform sent it, zip or unpacked.",
         )
-    if path.is_dir():
-        yield from _read(FolderFiles(path), platform)
-        return
+    empty = True
+    with nullcontext(FolderFiles(path)) if path.is_dir() else _opened(path) as files:
+        for entry in _read(files, platform):
+            empty = False
+            yield entry
+    if empty:
+        raise SourceError(
+            f"{path} holds no text as {platform.title()} exports it", hint="If it is no export, leave out its type."
+        )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[ExportFiles]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            yield from _read(ZipFiles(archive), platform)
-    except (zipfile.BadZipFile, OSError) as error:
+        archive = zipfile.ZipFile(path)
+    except BROKEN_ARCHIVE as error:
         raise SourceError(f"The archive {path} cannot be read ({error})", hint="Download it again.") from error
-
-
-_SIGNS = (
-    "posts.csv",
-    "*/posts.csv",
-    "posts/*.html",
-    "*/posts/*.html",
-    "Shares.csv",
-    "*/Shares.csv",
-    "Articles/Articles/*.html",
-    "*/Articles/Articles/*.html",
-)
-_MEDIUM_POST = re.compile(r"(?:^|/)posts/(?:\d{4}-\d\d-\d\d_|draft_)[^/]*\.html$")
-_LINKEDIN_ARTICLE = re.compile(r"(?:^|/)Articles/(?:Articles/)?[^/]+\.html$")
-
-
-def _platform_of(names: Iterable[str]) -> Platform | None:
-    names = list(names)
-    if any(PurePosixPath(name).name == "posts.csv" for name in names):
-        return "substack"
-    if any(_MEDIUM_POST.search(name) for name in names):
-        return "medium"
-    if any(PurePosixPath(name).name == "Shares.csv" or _LINKEDIN_ARTICLE.search(name) for name in names):
-        return "linkedin"
-    return None
+    with archive:
+        yield ZipFiles(archive)
 
 
 def _read(archive: ExportFiles, platform: Platform) -> Iterator[ExportItem | ExportProblem]:
     yield from archive.problems
     yield from _READERS[platform](archive)
+    for name in archive.names:
+        if PurePosixPath(name).suffix.lower() in _NOTES and not any(map(is_chaff, PurePosixPath(name).parts)):
+            yield ExportProblem(path=name, reason="no part of an export; name it as a source of its own")
 
 
 def _each(
@@ -112,9 +123,12 @@ def _each(
 ) -> Iterator[ExportItem | ExportProblem]:
     for name in names:
         try:
-            yield read(name, archive.read(name))
-        except Unreadable as error:
-            yield ExportProblem(path=name, reason=str(error))
+            content = archive.read(name)
+            with contained(name):
+                item = read(name, content)
+        except (Unreadable, TwinError) as error:
+            item = ExportProblem(path=name, reason=str(error))
+        yield item
 
 
 # Medium: posts/2019-05-08_Title-with-dashes-0a1b2c3d4e5f.html, drafts as posts/draft_…html; each an h-entry.
@@ -225,12 +239,20 @@ def _linkedin(archive: ExportFiles) -> Iterator[ExportItem | ExportProblem]:
         for name in (name for name in archive.names if PurePosixPath(name).name == table):
             try:
                 for line, row in _rows(archive, name, escape="\\" if table == "Comments.csv" else None):
-                    yield read(
-                        f"{name}#{row.get('Date') or line}", row
-                    )  # lines move from export to export, dates don't
+                    yield _row(read, f"{name}#{row.get('Date') or line}", row)  # dates stay, lines move between exports
             except Unreadable as error:
                 yield ExportProblem(path=name, reason=str(error))
-    yield from _each(archive, [name for name in archive.names if _LINKEDIN_ARTICLE.search(name)], _linkedin_article)
+    yield from _each(archive, [name for name in archive.names if LINKEDIN_ARTICLE.search(name)], _linkedin_article)
+
+
+def _row(
+    read: Callable[[str, dict[str, str]], ExportItem | ExportProblem], path: str, row: dict[str, str]
+) -> ExportItem | ExportProblem:
+    try:
+        with contained(path):
+            return read(path, row)
+    except TwinError as error:
+        return ExportProblem(path=path, reason=str(error))
 
 
 def _linkedin_share(path: str, row: dict[str, str]) -> ExportItem | ExportProblem:

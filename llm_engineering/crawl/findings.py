@@ -1,9 +1,12 @@
 """What the readers of sources hand to the ledger."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 
 from llm_engineering.domain.entities import Draft, LinkOutcome
 from llm_engineering.domain.errors import FetchFailed, FetchRefused, TwinError
+
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +62,16 @@ def from_error(url: str, error: TwinError, *, remember: bool = True) -> Finding:
         return refused(url, error.reason, str(error), remember=remember)
     reason = error.reason if isinstance(error, FetchFailed) else "unreadable"
     return failed(url, reason, str(error), remember=remember)
+
+
+def shown(text: str) -> str:
+    """What people read: a lone surrogate, such as a byte of a file name that is not UTF-8, has no way to a terminal."""
+    return _SURROGATE.sub("\ufffd", text)
+
+
+def legible(finding: Finding) -> Finding:
+    """The finding as it can be shown. Its text stays as it was written, and so does the address of a document."""
+    if (draft := finding.draft) is None:
+        return replace(finding, url=shown(finding.url), detail=shown(finding.detail))
+    metadata = {shown(name): shown(value) for name, value in draft.metadata.items()}
+    return replace(finding, draft=draft.model_copy(update={"title": shown(draft.title), "metadata": metadata}))

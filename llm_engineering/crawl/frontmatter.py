@@ -53,8 +53,10 @@ def split_front_matter(text: str) -> tuple[dict[str, object], int, str | None]:
     block = text[match.end() : end.start()]
     try:
         metadata = tomllib.loads(block.replace("\r\n", "\n")) if match.group(1) == "+++" else yaml.load(block, _Loader)
-    except (yaml.YAMLError, tomllib.TOMLDecodeError, ValueError, RecursionError) as error:
-        where = " ".join(str(error).split())[:200]
+        str(metadata)  # what cannot be written down, such as a number of 5,000 digits, is of no use further on
+    except Exception as error:  # noqa: BLE001  # yaml's constructors let anything out: `!!bool maybe` is a KeyError
+        said = str(error) if isinstance(error, yaml.YAMLError | ValueError) else f"{type(error).__name__}: {error}"
+        where = " ".join(said.split())[:200]
         return {}, 0, f"front matter cannot be read ({where})"
     if metadata is None and not block.strip():
         metadata = {}

@@ -15,6 +15,7 @@ _TAG_LIKE = re.compile(r"<(?=/?[A-Za-z!][^<>]*>)")
 _BLOCK_START = re.compile(
     r"^(?:(?=#{1,6}\s|>|[-+*]\s|-{3,}$|={2,}$|`{3}|~{3})|(?<!\d)(\d{1,9})(?=[.)]\s))", re.MULTILINE
 )
+_LONGEST_NUMBER = 9  # digits of a list's number in Markdown; int() itself raises past 4,300
 _RAISED = str.maketrans("0123456789+-=()n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿ")
 _LOWERED = str.maketrans("0123456789+-=()", "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎")
 _BREAK = "\ue000"  # stands for <br> until white space is collapsed; private use, so never part of a text
@@ -90,7 +91,7 @@ class _Renderer:
 
     def _list(self, element: Element) -> list[str]:
         start = element.get("start", "1")
-        number = int(start) if start.isdecimal() else 1
+        number = int(start) if start.isdecimal() and len(start) <= _LONGEST_NUMBER else 1
         items, loose = [], False
         for child in element:
             if not isinstance(child.tag, str) or is_unseen(child):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import unquote, urlsplit
 
+from llm_engineering.crawl.defects import contained
 from llm_engineering.crawl.extract import Page, decode, looks_like_error_page, read_page
 from llm_engineering.crawl.feeds import FeedEntry
 from llm_engineering.crawl.files import first_heading
@@ -67,8 +68,9 @@ class Pages:
             usable = conditional and link is not None and link.document_id is not None
             try:
                 engine = self._browser(source) if source.config.browser else self.fetcher
-                answer = self.fetch(url, link=link if usable else None, engine=engine)
-                visit = self.visit(source, url, answer, link=link, only_links=only_links)
+                with contained(url):
+                    answer = self.fetch(url, link=link if usable else None, engine=engine)
+                    visit = self.visit(source, url, answer, link=link, only_links=only_links)
             except TwinError as error:
                 visit = Visit(from_error(url, error))
             return self._keep(key, visit)
@@ -79,19 +81,11 @@ class Pages:
         key = (source.author.id, url)
         if key in self._visits:
             return self._again(self._visits[key])
-        if len(entry.text.split()) < self.config.min_words:
-            finding = refused(url, "too-short", f"too-short: fewer than {self.config.min_words} words in the feed")
-        else:
-            page = Page(
-                title=entry.title,
-                text=entry.text,
-                language=language,
-                published_at=entry.published_at,
-                date_guessed=entry.date_guessed,
-                author=entry.author,
-            )
-            draft = _draft(source, url, page, TextFormat.MARKDOWN, {"text_from": "feed"})
-            finding = Finding(url, draft=draft, mark=IN_FEED)
+        try:
+            with contained(url):
+                finding = self._entry(source, url, entry, language)
+        except TwinError as error:
+            finding = from_error(url, error)
         return self._keep(key, Visit(finding))
 
     def keep(self, source: Source, url: str, visit: Visit) -> Visit:
@@ -117,7 +111,14 @@ class Pages:
         return answer
 
     def visit(self, source: Source, url: str, answer: Fetched, *, link: Link | None, only_links: bool = False) -> Visit:
-        """What an answer to this link says. Raises :class:`FetchRefused` where it is nothing to keep."""
+        """What an answer to this link says.
+
+        Raises :class:`FetchRefused` where it is nothing to keep, :class:`FetchFailed` where a parser failed on it.
+        """
+        with contained(url):
+            return self._visit(source, url, answer, link=link, only_links=only_links)
+
+    def _visit(self, source: Source, url: str, answer: Fetched, *, link: Link | None, only_links: bool) -> Visit:
         if answer.not_modified:
             return Visit(_unchanged(url, answer, link))
         if answer.status == 410:
@@ -149,6 +150,20 @@ class Pages:
             last_modified=answer.last_modified,
         )
         return Visit(finding, page.links, page.noindex)
+
+    def _entry(self, source: Source, url: str, entry: FeedEntry, language: str | None) -> Finding:
+        if len(entry.text.split()) < self.config.min_words:
+            return refused(url, "too-short", f"too-short: fewer than {self.config.min_words} words in the feed")
+        page = Page(
+            title=entry.title,
+            text=entry.text,
+            language=language,
+            published_at=entry.published_at,
+            date_guessed=entry.date_guessed,
+            author=entry.author,
+        )
+        draft = _draft(source, url, page, TextFormat.MARKDOWN, {"text_from": "feed"})
+        return Finding(url, draft=draft, mark=IN_FEED)
 
     def _browser(self, source: Source) -> Fetcher:
         if self._opened is None:

@@ -27,6 +27,7 @@ _AUTHOR_PATHS = (
     ".//a[@rel='author']",
     ".//*[contains(@class, 'byline') or contains(@class, 'post-author') or contains(@class, 'entry-author')]//a",
 )
+_TEXT_TYPES = re.compile(r"Article|Posting|Report|NewsItem")
 _COMMENTS = "ancestor-or-self::*[contains(@class, 'comment') or contains(@id, 'comment')]"
 _BY = re.compile(
     r"^(?:(?:written|posted|published|geschrieben|veröffentlicht) )?(?:by|von|par|por|di|door)\b:?\s*", re.IGNORECASE
@@ -160,10 +161,19 @@ def _linked_data(root: Element) -> Iterator[dict[str, Any]]:
                 data = json.loads(script.text_content())
             except (ValueError, RecursionError):
                 continue
-            for item in data if isinstance(data, list) else [data]:
-                for part in item.get("@graph") or [item] if isinstance(item, dict) else []:
-                    if isinstance(part, dict) and re.search(r"Article|Posting|Report|NewsItem", str(part.get("@type"))):
+            for item in _objects(data):
+                for part in _objects(item.get("@graph")) or [item]:
+                    if any(_TEXT_TYPES.search(name) for name in _strings(part.get("@type"))):
                         yield part
+
+
+def _objects(value: object) -> list[dict[str, Any]]:
+    """The objects that a place of JSON holds, which is a list, one object, or nothing of use."""
+    return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, dict) and one]
+
+
+def _strings(value: object) -> list[str]:
+    return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
 
 
 def published_of(root: Element, *, url: str) -> datetime | None:
@@ -172,7 +182,7 @@ def published_of(root: Element, *, url: str) -> datetime | None:
 
     day = parse_date(find_date(copy.deepcopy(root), extensive_search=False, original_date=True, url=url))
     stated = [str(value) for path in _DATE_PATHS for value in root.xpath(path)]
-    stated += [str(data.get("datePublished")) for data in _linked_data(root)]
+    stated += [moment for data in _linked_data(root) for moment in _strings(data.get("datePublished"))]
     for value in stated:
         moment = parse_date(value)
         if moment and day and abs(moment - day) < timedelta(hours=38) and value.strip()[:10] == f"{day:%Y-%m-%d}":

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from llm_engineering.crawl.departures import Departure, bury_departed
-from llm_engineering.crawl.findings import Complete, Event, Finding
+from llm_engineering.crawl.findings import Complete, Event, Finding, legible, shown
 from llm_engineering.crawl.pages import FROM_FEED, IN_FEED
 from llm_engineering.crawl.report import LinkLine
 from llm_engineering.crawl.sources import Source
@@ -109,7 +109,7 @@ class Recorder:
         elif isinstance(event, TwinError):
             self.fail(source.config.at, event)
         else:
-            self._pending.append((source, event))
+            self._pending.append((source, legible(event)))
             size = sum(len(finding.draft.text) for _, finding in self._pending if finding.draft)
             if len(self._pending) >= _BATCH or size >= _BATCH_CHARACTERS:
                 self.flush()
@@ -118,7 +118,7 @@ class Recorder:
         """A source as a whole could not be read (further)."""
         reason = getattr(error, "reason", "source")
         outcome = LinkOutcome.REFUSED if isinstance(error, FetchRefused) else LinkOutcome.FAILED
-        self._say(LinkLine(source=at, url=at, outcome=outcome, reason=reason, detail=str(error)))
+        self._say(LinkLine(source=at, url=at, outcome=outcome, reason=reason, detail=shown(str(error))))
 
     def imported(self, at: str, report: RestoreReport) -> None:
         """A source that the warehouse took over as a whole: one line for it, one for each refusal."""

@@ -1,17 +1,20 @@
 """Git repositories: README, documentation and code, byte for byte, one document per file."""
 
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, urlsplit
 
+from llm_engineering.crawl.defects import contained
 from llm_engineering.crawl.files import FileEntry, decode_exactly, first_heading, skip_reason, walk
-from llm_engineering.crawl.findings import Complete, Event, Finding, failed, refused
+from llm_engineering.crawl.findings import Complete, Event, Finding, failed, from_error, refused
 from llm_engineering.crawl.local import read_limited
 from llm_engineering.crawl.sources import Source, is_git
 from llm_engineering.crawl.urls import is_github_repository, path_to_url
 from llm_engineering.domain.config import CrawlConfig
 from llm_engineering.domain.entities import Draft, Kind, TextFormat
+from llm_engineering.domain.errors import TwinError
 from llm_engineering.domain.ports import Repositories
 
 _FORMATS = {
@@ -111,6 +114,14 @@ def _files_of(source: Source, repositories: Repositories) -> AbstractContextMana
 
 def _read(entry: FileEntry, source: Source, config: CrawlConfig) -> Finding:
     url = _file_url(source, entry.relative)
+    try:
+        with contained(url):
+            return _read_file(entry, source, config, url)
+    except TwinError as error:
+        return from_error(url, error)
+
+
+def _read_file(entry: FileEntry, source: Source, config: CrawlConfig, url: str) -> Finding:
     if entry.failed:
         return failed(url, "unreadable", f"unreadable: {entry.reason}", remember=False)
     if entry.reason:
@@ -162,8 +173,9 @@ def _platform(source: Source) -> str:
 
 def _file_url(source: Source, relative: str) -> str:
     """The address of a file at the head of the default branch, as GitHub and GitLab show it; ``file://`` for local ones."""
+    quoted = quote(os.fsencode(relative))  # git keeps names as bytes, which need not be UTF-8
     if source.address.path is not None:
-        return f"{path_to_url(source.address.path)}/{quote(relative)}"
+        return f"{path_to_url(source.address.path)}/{quoted}"
     if github := is_github_repository(source.name):
-        return f"https://github.com/{'/'.join(github).lower()}/blob/HEAD/{quote(relative)}"
-    return f"{source.name.removesuffix('/').removesuffix('.git')}/-/blob/HEAD/{quote(relative)}"
+        return f"https://github.com/{'/'.join(github).lower()}/blob/HEAD/{quoted}"
+    return f"{source.name.removesuffix('/').removesuffix('.git')}/-/blob/HEAD/{quoted}"

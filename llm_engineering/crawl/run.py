@@ -7,6 +7,7 @@ from contextlib import closing
 from urllib.parse import urlsplit
 
 from llm_engineering.crawl.archives import read_archive
+from llm_engineering.crawl.defects import contained
 from llm_engineering.crawl.findings import Event
 from llm_engineering.crawl.handbook import import_handbook
 from llm_engineering.crawl.listings import Item, Listing, list_source
@@ -120,14 +121,23 @@ _WHOLE: dict[str, Callable[[Source, Repositories, CrawlConfig], Iterator[Event]]
 def _told(source: Source, events: Iterator[Event]) -> Iterator[_Told]:
     """The events of one source; the error that ends them is the last."""
     try:
-        for event in events:
+        while True:
+            with contained(source.config.at):
+                event = next(events, None)
+            if event is None:
+                return
             yield source, event
     except TwinError as error:
         yield source, error
 
 
 def _listed(source: Source, pages: Pages, known: Known, listings: list[Listing]) -> Iterator[_Told]:
-    listing = list_source(source, pages, known=known)
+    try:
+        with contained(source.config.at):
+            listing = list_source(source, pages, known=known)
+    except TwinError as error:
+        yield source, error
+        return
     listings.append(listing)
     yield from _told(source, listing.events())
 
@@ -162,11 +172,12 @@ def _open(
     for config in sources:
         name = config.author or author
         try:
-            address = address_of(config.at)
-            kind = source_type(config, address)
-            if kind == "handbook" and address.path is not None:
-                recorder.imported(config.at, import_handbook(warehouse, address.path))
-                continue
+            with contained(config.at):
+                address = address_of(config.at)
+                kind = source_type(config, address)
+                if kind == "handbook" and address.path is not None:
+                    recorder.imported(config.at, import_handbook(warehouse, address.path))
+                    continue
         except (SourceError, UsageError) as error:
             recorder.fail(config.at, error)
             continue

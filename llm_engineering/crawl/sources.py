@@ -54,11 +54,11 @@ def _is_root(url: str) -> bool:
 
 
 SOURCE_TYPES: tuple[tuple[str, Callable[[Address], bool]], ...] = (
+    ("repository", lambda at: at.path_is(is_git)),
     ("handbook", lambda at: at.path_is(is_handbook)),
     ("medium", lambda at: at.path_is(lambda path: detect_export(path) == "medium")),
     ("substack", lambda at: at.path_is(lambda path: detect_export(path) == "substack")),
     ("linkedin", lambda at: at.path_is(lambda path: detect_export(path) == "linkedin")),
-    ("repository", lambda at: at.path_is(is_git)),
     ("folder", lambda at: at.path is not None),
     ("repository", lambda at: at.url_is(lambda url: is_github_repository(url) or urlsplit(url).path.endswith(".git"))),
     ("sitemap", lambda at: at.url_is(lambda url: _SITEMAP.search(urlsplit(url).path))),

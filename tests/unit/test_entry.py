@@ -86,6 +86,7 @@ def test_the_exit_status_says_how_a_command_ended(
         ("chunk: {by_kind: {post: []}}", ["chunk.by_kind.post", "at least 1"]),
         ("- a list", ["not a mapping"]),
         ("a: [", ["not YAML"]),
+        ("a: !!bool y", ["not YAML", "KeyError"]),
     ],
 )
 def test_a_wrong_configuration_names_the_entry(tmp_path: Path, yaml: str, words: list[str]):

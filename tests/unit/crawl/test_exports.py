@@ -1,12 +1,17 @@
 """The archives of Medium, Substack and LinkedIn, as folders and as zip files."""
 
+import os
+import shutil
 import zipfile
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from llm_engineering.crawl import export_files
+from llm_engineering.crawl import export_files, exports
 from llm_engineering.crawl.exports import ExportItem, ExportProblem, detect_export, read_export
 from llm_engineering.domain.entities import Kind
 from llm_engineering.domain.errors import SourceError, UsageError
@@ -190,3 +195,137 @@ def test_what_is_no_export_is_refused_with_a_hint(tmp_path: Path) -> None:
         list(read_export(tmp_path / "export.zip"))
     with pytest.raises(UsageError, match="There is no"):
         list(read_export(tmp_path / "absent"))
+
+
+def test_an_entry_that_names_no_file_is_reported(tmp_path: Path) -> None:
+    archive = zipped(EXPORTS / "medium", tmp_path / "export.zip")
+    with zipfile.ZipFile(archive, "a") as file:
+        file.writestr(".", "nothing")
+
+    assert problems(archive) == {".": "its path names no file"} and len(items(archive)) == 3
+
+
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+
+
+@pytest.mark.parametrize("method", _METHODS)
+def test_a_damaged_entry_of_any_compression_does_not_cost_its_neighbours(tmp_path: Path, method: int) -> None:
+    names = [f"posts/2024-01-0{day}_Post-1234567890a{day}.html" for day in (1, 2)]
+    with zipfile.ZipFile(tmp_path / "export.zip", "w", method) as archive:
+        for name in names:
+            archive.writestr(name, (EXPORTS / "medium/posts/draft_Half-a-thought-77aa01bc93de.html").read_bytes())
+        at = archive.infolist()[0].header_offset + 30 + len(names[0]) + 9
+    content = bytearray((tmp_path / "export.zip").read_bytes())
+    content[at : at + 40] = b"\xff" * 40
+    (tmp_path / "export.zip").write_bytes(content)
+
+    assert [entry.path for entry in items(tmp_path / "export.zip")] == names[1:]
+    assert [reason.split()[0] for reason in problems(tmp_path / "export.zip").values()] == ["damaged"]
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.sampled_from(_METHODS),
+    st.lists(st.tuples(st.floats(0, 0.999), st.binary(min_size=1, max_size=4)), min_size=1, max_size=3),
+)
+def test_a_zip_file_with_any_damage_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, method: int, damage: list[tuple[float, bytes]]
+) -> None:
+    path = tmp_path_factory.mktemp("damaged") / "export.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("posts/2024-01-01_Post-1234567890ab.html", "<div class='e-content'><p>Words.</p></div>")
+        archive.writestr("posts/2024-01-02_Pöst-1234567890ac.html", "<div class='e-content'><p>Words.</p></div>")
+    content = bytearray(path.read_bytes())
+    for where, garbage in damage:
+        at = int(where * len(content))
+        content[at : at + len(garbage)] = garbage
+    path.write_bytes(content)
+
+    detect_export(path)
+    with suppress(SourceError):
+        list(read_export(path, "medium"))
+
+
+def test_files_whose_names_are_not_utf8_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "posts").mkdir()
+    body = (EXPORTS / "medium/posts/draft_Half-a-thought-77aa01bc93de.html").read_bytes()
+    for name in (b"caf\xe9", b"caf\xe8"):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/posts/2024-01-01_" + name + b"-1234567890ab.html")).write_bytes(
+            body
+        )
+
+    assert {entry.path for entry in items(tmp_path)} == {
+        "posts/2024-01-01_caf\\xe9-1234567890ab.html",
+        "posts/2024-01-01_caf\\xe8-1234567890ab.html",
+    }
+
+
+def test_links_in_a_circle_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "posts").mkdir()
+    (tmp_path / "posts" / "2024-01-01_A-1234567890ab.html").symlink_to("2024-01-01_B-1234567890ac.html")
+    (tmp_path / "posts" / "2024-01-01_B-1234567890ac.html").symlink_to("2024-01-01_A-1234567890ab.html")
+
+    assert set(problems(tmp_path).values()) == {"links to outside of the folder"}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"posts.csv": "id,title\n1,One\n", "posts/1.one.html": "<p>One</p>"},
+        {"posts.csv": "post_id,post_date,is_published,title\n1,2024-01-01,true,One\n", "one.md": "One"},
+        {"data/posts.csv": "post_id,title\n1,One\n", "data/posts/1.one.html": "<p>One</p>", "one.md": "One"},
+        {"posts/2024-01-02_my-note.html": "<p>Mine</p>", "posts/draft_other.html": "<p>Mine</p>"},
+        {"posts/2024-01-02_my-note.html": '<article class="h-entry"><div class="e-content">Mine</div></article>'},
+        {"Shares.csv": "Date,Ticker,Shares\n2024-01-01,ACME,5\n"},
+        {"Articles/one.html": "<p>One</p>"},
+    ],
+)
+def test_names_alone_make_no_export(tmp_path: Path, files: dict[str, str]) -> None:
+    for name, content in files.items():
+        (tmp_path / "notes" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "notes" / name).write_text(content)
+
+    assert detect_export(tmp_path / "notes") is None
+    assert detect_export(zipped(tmp_path / "notes", tmp_path / "notes.zip")) is None
+
+
+def test_a_medium_export_is_known_by_its_markup_where_its_names_are_short(tmp_path: Path) -> None:
+    (tmp_path / "posts").mkdir()
+    for number, post in enumerate(sorted((EXPORTS / "medium" / "posts").iterdir())):
+        (tmp_path / "posts" / f"2024-01-0{number + 1}_Post-1c5d7e20.html").write_bytes(post.read_bytes())
+
+    assert detect_export(tmp_path) == "medium" and len(items(tmp_path)) == 3
+
+
+def test_an_export_inside_an_otherwise_empty_folder_is_found(tmp_path: Path) -> None:
+    shutil.copytree(EXPORTS / "substack", tmp_path / "downloads" / "export-2024")
+    (tmp_path / "downloads" / ".DS_Store").write_text("")
+
+    assert detect_export(tmp_path / "downloads") == "substack"
+    (tmp_path / "downloads" / "diary.md").write_text("mine")
+    assert detect_export(tmp_path / "downloads") is None
+
+
+def test_notes_that_lie_in_an_export_are_told_of(tmp_path: Path) -> None:
+    shutil.copytree(EXPORTS / "medium", tmp_path / "medium")
+    (tmp_path / "medium" / "diary.md").write_text("mine")
+
+    assert problems(tmp_path / "medium") == {"diary.md": "no part of an export; name it as a source of its own"}
+
+
+def test_an_archive_that_is_named_an_export_and_holds_none_says_so(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "export.zip", "w") as archive:
+        archive.writestr("picture.png", "x")
+
+    with pytest.raises(SourceError, match="holds no text as Medium exports it"):
+        list(read_export(tmp_path / "export.zip", "medium"))
+
+
+def test_a_post_on_which_the_parser_fails_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(markup: str) -> None:
+        raise KeyError("planted" if "Half a thought" in markup else "other")
+
+    monkeypatch.setattr(exports, "parse_html", broken)
+
+    assert not items(EXPORTS / "medium") and len(problems(EXPORTS / "medium")) == 3
+    assert "KeyError ('planted')" in problems(EXPORTS / "medium")["posts/draft_Half-a-thought-77aa01bc93de.html"]

@@ -1,10 +1,11 @@
 """Pages: what is kept of them, letter by letter, and what they say about themselves."""
 
+import json
 import re
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from llm_engineering.crawl.extract import Page, decode, read_page
@@ -47,6 +48,7 @@ def between(body: str) -> str:
         ("<p>a <a href='#note'>note</a>, <a href='javascript:x()'>a trick</a></p>", "a note, a trick"),
         ("<ul><li>one</li><li>two<ul><li>deep</li></ul></li></ul>", "- one\n- two\n  - deep"),
         ("<ol start='3'><li>three</li><li>four</li></ol>", "3. three\n4. four"),
+        pytest.param(f"<ol start='{'9' * 5_000}'><li>many</li></ol>", "1. many", id="number-past-bounds"),
         ("<blockquote><p>Said so.</p><p>Twice.</p></blockquote>", "> Said so.\n>\n> Twice."),
         ("<p>line one<br>line two</p>", "line one  \nline two"),
         ("<p>one<br><br>two</p>", "one\n\ntwo"),
@@ -374,3 +376,44 @@ def test_broken_markup_never_raises(pieces: list[str]) -> None:
     read = read_page(("<html><body>" + "".join(pieces)).encode("utf-8", "surrogatepass"), url=URL)
 
     assert read.word_count == len(re.findall(r"\w+", read.text))
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["@graph", "@type", "author", "name", "datePublished"]), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+_TYPED = st.fixed_dictionaries(
+    {"@type": st.sampled_from(["Article", ["BlogPosting"]])},
+    optional={"author": _JSON, "datePublished": _JSON, "@graph": _JSON},
+)
+
+
+@settings(max_examples=80, deadline=None)
+@example({"@graph": True})
+@given(_JSON | _TYPED | st.fixed_dictionaries({"@graph": _JSON | _TYPED | st.lists(_TYPED, max_size=2)}))
+def test_any_json_as_linked_data_leaves_the_text_alone(data: object) -> None:
+    script = json.dumps(data).replace("<", "\\u003c")
+
+    read = read_page(
+        f"<html><head><script type='application/ld+json'>{script}</script></head><body><article><p>{BEFORE}</p>"
+        f"<p>{AFTER}</p></article></body></html>".encode(),
+        url=URL,
+    )
+
+    assert BEFORE in read.text
+
+
+@pytest.mark.parametrize("graph", [True, 5, "text", None, {}, [], [[]], [None]])
+def test_a_graph_that_is_none_hides_nothing_of_the_object_around_it(graph: object) -> None:
+    script = json.dumps({"@type": "Article", "author": {"name": "Ada Winter"}, "@graph": graph})
+
+    read = read_page(
+        f"<html><head><script type='application/ld+json'>{script}</script></head><body><p>{BEFORE}</p></body></html>".encode(),
+        url=URL,
+    )
+
+    assert read.author == "Ada Winter"

@@ -59,6 +59,12 @@ def test_a_text_without_front_matter_is_all_body(text: str) -> None:
         "---\na: &a [x]\nb: [*a, *a]\n---\nBody",
         "---\ndate: 2024-13-45\n---\nBody",
         "---\nwhen: !!python/object/apply:os.system ['true']\n---\nBody",
+        "---\nx: !!bool maybe\n---\nBody",
+        '---\nx: !!int ""\n---\nBody',
+        "---\ndate: !!timestamp abc\n---\nBody",
+        "---\nx: !!float 1" + ":1" * 400 + "\n---\nBody",
+        "---\nx: 0x" + "f" * 5_000 + "\n---\nBody",
+        "+++\nx = 0x" + "f" * 5_000 + "\n+++\nBody",
     ],
 )
 def test_front_matter_that_cannot_be_read_is_reported_and_nothing_is_lost(text: str) -> None:
@@ -75,6 +81,22 @@ def test_any_text_is_split_without_an_error_and_the_body_is_its_end(text: str) -
 
     assert 0 <= offset <= len(text)
     assert offset or not metadata
+
+
+_TAGS = st.sampled_from(
+    ["bool", "int", "float", "null", "str", "binary", "timestamp", "omap", "pairs", "set", "seq", "map"]
+)
+_VALUES = st.text("0123456789abcxyz:._-+ []{},'\"", max_size=12)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(_TAGS, _VALUES), max_size=3))
+def test_no_tag_on_any_value_raises(entries: list[tuple[str, str]]) -> None:
+    front = "".join(f"k{number}: !!{tag} {value}\n" for number, (tag, value) in enumerate(entries))
+
+    metadata, offset, problem = split_front_matter(f"---\n{front}---\nBody")
+
+    assert bool(problem) == (offset == 0) and (metadata or problem or not entries)
 
 
 @pytest.mark.parametrize(

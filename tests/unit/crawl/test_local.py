@@ -1,7 +1,9 @@
+import os
 from pathlib import Path
 
 import pytest
 
+from llm_engineering.crawl.local import READERS
 from llm_engineering.domain.config import SourceConfig
 from llm_engineering.domain.entities import Kind, TextFormat
 from tests.doubles.crawling import CrawlWorld, outcomes, reasons
@@ -173,8 +175,6 @@ def test_a_vanished_folder_deletes_nothing(world, notes):
 
 
 def test_an_unreadable_subfolder_deletes_nothing(world, notes, monkeypatch):
-    import os
-
     (notes / "a.md").write_text("first text")
     (notes / "sub").mkdir()
     (notes / "sub" / "b.md").write_text("second text")
@@ -195,3 +195,63 @@ def test_an_empty_folder_is_one_clear_line(world, notes):
     report = world.crawl(str(notes))
     [line] = report.lines
     assert "holds nothing to read" in line.detail and not report.succeeded
+
+
+def test_a_file_whose_name_is_not_utf8_is_kept_at_its_exact_address(world, notes):
+    for name in (b"caf\xe9.md", b"caf\xe8.txt"):
+        Path(os.fsdecode(os.fsencode(notes) + b"/" + name)).write_text("some words without a heading")
+    report = world.crawl(str(notes))
+    assert set(world.texts()) == {"caf%E9.md", "caf%E8.txt"} and report.model_dump_json()
+    assert {state.revision.title for state in world.live().values()} == {"caf�"}
+    assert {state.revision.metadata["path"] for state in world.live().values()} == {"caf�.md", "caf�.txt"}
+
+
+def test_front_matter_with_lone_surrogates_gives_a_title_that_can_be_shown(world, notes):
+    (notes / "a.md").write_text('---\ntitle: "broken \\ud800 title"\n---\nsome words')
+    world.crawl(str(notes))
+    assert only(world).revision.title == "broken � title"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("posts.csv", "id,title,likes\n1,One,5\n"),
+        ("posts.csv", "post_id,title\n1,One\n"),
+        ("sub/posts.csv", "post_id,post_date,is_published,title\n1,2024-01-01,true,One\n"),
+        ("posts/2024-01-02_my-note.html", "<html><title>My note</title><main><p>Words of it.</p></main></html>"),
+        (
+            "posts/draft_idea.html",
+            '<article class="h-entry"><div class="e-content"><p>Words of it.</p></div></article>',
+        ),
+        ("Shares.csv", "Date,Ticker,Shares\n2024-01-01,ACME,5\n"),
+        ("Articles/one.html", "<html><title>One</title><main><p>Words of it.</p></main></html>"),
+    ],
+)
+def test_notes_beside_a_file_that_is_named_as_in_an_export_are_read(world, notes, name, content):
+    (notes / "a.md").write_text("first text")
+    (notes / name).parent.mkdir(exist_ok=True)
+    (notes / name).write_text(content)
+    world.crawl(str(notes))
+    assert world.texts()["a.md"] == "first text"
+    assert len(world.live()) == (2 if name.endswith(".html") else 1)
+
+
+def test_a_note_on_which_a_parser_fails_is_one_failed_line_and_its_trace_is_logged(world, notes, monkeypatch, caplog):
+    def broken(content, entry, url):
+        raise RecursionError("too deep")
+
+    monkeypatch.setitem(READERS, ".rst", broken)
+    (notes / "a.md").write_text("first text")
+    (notes / "b.rst").write_text("second text")
+    report = world.crawl(str(notes))
+    assert outcomes(report) == {"a.md": "stored", "b.rst": "failed"}
+    assert reasons(report) == {"b.rst": "parser-error"}
+    assert "RecursionError (too deep)" in report.lines[1].detail
+    assert "b.rst" in caplog.text and "in broken" in caplog.text
+
+
+def test_what_was_known_of_a_note_outlives_a_failing_parser(world, notes, monkeypatch):
+    (notes / "a.md").write_text("first text")
+    world.crawl(str(notes))
+    monkeypatch.setitem(READERS, ".md", lambda *_: {}["absent"])
+    assert outcomes(world.crawl(str(notes))) == {"a.md": "failed"} and "a.md" in world.texts()

@@ -1,3 +1,4 @@
+import os
 import subprocess
 from pathlib import Path
 
@@ -175,3 +176,25 @@ def test_a_folder_that_is_no_git_repository_can_be_read_as_one(world, tmp_path):
     folder = write(tmp_path / "code", {"a.py": CODE})
     world.crawl(SourceConfig(at=str(folder), type="repository"))
     assert world.texts() == {"a.py": CODE}
+
+
+def test_a_file_whose_name_is_not_utf8_is_kept_at_its_exact_address(world, tmp_path):
+    world.checkouts = GitRepositories(lambda url: [])
+    (tmp_path / "repo").mkdir()
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/repo/caf\xe9.md")).write_text("An espresso and a word.")
+    repository = commit(tmp_path / "repo", {"a.py": CODE})
+    report = world.crawl(str(repository))
+    assert outcomes(report) == {"a.py": "stored", "caf%E9.md": "stored"}
+    [state] = [state for url, state in world.live().items() if url.endswith("/repo/caf%E9.md")]
+    assert (state.revision.title, state.revision.metadata["path"]) == ("caf�.md", "caf�.md")
+    assert "espresso" in state.revision.text and report.model_dump_json()
+    assert world.crawl(str(repository)).totals == {"unchanged": 2}
+
+
+def test_a_repository_that_holds_files_named_as_those_of_an_export_is_a_repository(world, tmp_path):
+    world.checkouts = GitRepositories(lambda url: [])
+    table = "post_id,post_date,is_published,title\n1,2024-01-01,true,One\n"
+    files = {"README.md": "# Posts\n\nAnalysed.", "load.py": CODE, "data/posts.csv": table, "Shares.csv": "a,b\n"}
+    report = world.crawl(str(commit(tmp_path / "repo", {**files, "posts/1.one.html": "<p>A draft of one.</p>"})))
+    assert set(world.texts()) == {"README.md", "load.py", "1.one.html"}
+    assert reasons(report) == {"posts.csv": "data", "Shares.csv": "data"}

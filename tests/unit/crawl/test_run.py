@@ -2,6 +2,9 @@
 
 import pytest
 
+from llm_engineering.crawl import pages, run
+from llm_engineering.crawl import site as crawl_of_site
+from llm_engineering.crawl.extract import read_page
 from llm_engineering.domain.config import SourceConfig
 from llm_engineering.domain.entities import LinkOutcome, TombstoneReason
 from llm_engineering.domain.errors import UsageError
@@ -547,3 +550,56 @@ def test_the_authors_name_may_be_an_alias(world, site):
     site.routes["/one"] = article("one")
     world.crawl(site.at("/one"), author="ada   WINTER")
     assert world.live(AUTHOR)
+
+
+# Defects of parsers
+
+
+@pytest.mark.parametrize("error", [ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError])
+def test_a_page_on_which_a_parser_fails_is_one_line_and_costs_no_neighbour(world, site, monkeypatch, caplog, error):
+    def broken(content, **about):
+        if about["url"].endswith("/one"):
+            raise error("planted")
+        return read_page(content, **about)
+
+    monkeypatch.setattr(pages, "read_page", broken)
+    report = world.crawl(serve(site, "one", "two"), site.at("/one"))
+    assert outcomes(report) == {"one": "failed", "two": "stored"} and reasons(report) == {"one": "parser-error"}
+    assert error.__name__ in report.lines[0].detail and "planted" in report.lines[0].detail
+    assert "Traceback" in caplog.text and "in broken" in caplog.text
+
+
+def test_a_feed_entry_on_which_a_parser_fails_costs_no_neighbour(world, site, monkeypatch):
+    def broken(source, url, *rest):
+        if url.endswith("/one"):
+            raise IndexError("planted")
+        return draft(source, url, *rest)
+
+    draft = pages._draft
+    monkeypatch.setattr(pages, "_draft", broken)
+    entries = [(f"/{name}", WORDS[name] * 20) for name in ("one", "two")]
+    site.routes["/feed.xml"] = atom(site, *entries)
+    report = world.crawl(site.at("/feed.xml"))
+    assert (outcomes(report)["one"], outcomes(report)["two"]) == ("failed", "stored")
+
+
+@pytest.mark.parametrize(("module", "name"), [(run, "list_source"), (crawl_of_site, "_Frontier"), (run, "source_type")])
+def test_a_source_on_which_a_parser_fails_is_one_line_and_the_others_are_read(
+    world, site, monkeypatch, tmp_path, module, name
+):
+    (tmp_path / "note.md").write_text("some words of a note")
+    note = SourceConfig(at=str(tmp_path / "note.md"))
+    world.crawl(serve(site, "one"))
+    whole = getattr(module, name)
+
+    def broken(first, *rest, **more):
+        if first is note:
+            return whole(first, *rest, **more)
+        raise TypeError("planted")
+
+    monkeypatch.setattr(module, name, broken)
+    at = site.at("/" if module is crawl_of_site else "/sitemap.xml")
+    report = world.crawl(at, note)
+    assert outcomes(report)["note.md"] == "stored" and "one" in world.texts()
+    [line] = [line for line in report.lines if line.source == at]
+    assert (line.outcome, line.reason) == ("failed", "parser-error") and "TypeError (planted)" in line.detail

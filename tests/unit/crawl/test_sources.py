@@ -63,6 +63,15 @@ def test_a_path_tells_its_type(tmp_path):
     }
 
 
+@pytest.mark.parametrize("kind", ["medium", "substack", "linkedin", "folder", "repository", "handbook"])
+def test_a_git_repository_is_one_whatever_it_holds_unless_its_type_is_named(tmp_path, kind):
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "Shares.csv").write_text("Date,ShareLink,ShareCommentary\n")
+    (tmp_path / "ArticleDocument.json").write_text("[]")
+    assert told(tmp_path) == "repository"
+    assert told(tmp_path, type=kind) == kind
+
+
 def test_one_source_has_one_name_however_it_is_spelled(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "notes").mkdir()
