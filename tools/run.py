@@ -196,7 +196,7 @@ def feature_config(path: Path, sources: list[str], author: str | None) -> Featur
         raise UsageError("--source without --author: whose writing is it?", hint='Add --author "Full Name".')
     update: dict[str, object] = {}
     if sources:
-        update["sources"] = tuple(SourceConfig(at=at) for at in sources)
+        update["sources"] = tuple(SourceConfig(at=_in_unicode(at)) for at in sources)
     if author:
         update["author"] = author
     config = config.model_copy(update=update)
@@ -205,6 +205,15 @@ def feature_config(path: Path, sources: list[str], author: str | None) -> Featur
     if not config.author and any(source.author is None for source in config.sources):
         raise UsageError(f"{path} names no author", hint='Add author there, or use --author "Full Name".')
     return config
+
+
+def _in_unicode(at: str) -> str:
+    """The address as given; a path of bytes that are no UTF-8, which nothing else could write down, as ``file://`` URI."""
+    try:
+        at.encode()
+    except UnicodeEncodeError:
+        return Path(at).absolute().as_uri()
+    return at
 
 
 def run_pipeline(name: str, config: Configuration, *, json: bool = False, **options: object) -> dict[str, Any]:

@@ -1,12 +1,12 @@
 """Tells the kinds of sources apart, by one table."""
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
-from urllib.request import url2pathname
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from llm_engineering.crawl.exports import detect_export
 from llm_engineering.crawl.handbook import is_handbook
@@ -113,7 +113,7 @@ def address_of(at: str) -> Address:
     if scheme[1].lower() in ("http", "https"):
         return Address(url=canonical_url(at))
     if scheme[1].lower() == "file":
-        return Address(path=_existing(url2pathname(urlsplit(at).path)))
+        return Address(path=_existing(os.fsdecode(unquote_to_bytes(os.fsencode(urlsplit(at).path)))))
     raise FetchRefused(
         f"{at[:200]!r} is not something that can be crawled ({scheme[1]}:)",
         reason="unknown-scheme",

@@ -15,7 +15,7 @@ from llm_engineering.domain.errors import StoreLocked, TwinError, UsageError
 from llm_engineering.settings import ENV_FILE
 from steps.failure import remember
 from tools.entry import main
-from tools.run import _run, discard_unborn
+from tools.run import _run, discard_unborn, feature_config
 from tools.search import chosen_numbers
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,6 +101,12 @@ def test_a_configuration_that_is_not_there_is_named(tmp_path: Path):
 
 def test_a_source_without_an_author_is_refused(tmp_path: Path):
     assert_one_line(run("tools.run", "feature", "--source", "x", home=tmp_path), 2, "--author")
+
+
+def test_a_source_whose_path_is_not_utf8_is_named_by_its_file_address(tmp_path: Path):
+    (tmp_path / "numbers.yaml").write_text("")
+    config = feature_config(tmp_path / "numbers.yaml", ["/notes/caf\udce9", "notes/café"], "Ada Winter")
+    assert [source.at for source in config.sources] == ["file:///notes/caf%E9", "notes/café"]
 
 
 def test_an_unknown_option_is_bad_usage(tmp_path: Path):

@@ -1,4 +1,6 @@
+import os
 import zipfile
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -78,6 +80,14 @@ def test_one_source_has_one_name_however_it_is_spelled(tmp_path, monkeypatch):
     spellings = ["notes", "./notes/", str(tmp_path / "notes"), (tmp_path / "notes").as_uri()]
     assert {address_of(at).name for at in spellings} == {(tmp_path / "notes").resolve().as_uri()}
     assert address_of("HTTPS://Example.org:443/a?utm_source=x#b").name == "https://example.org/a"
+
+
+def test_a_path_that_is_not_utf8_has_a_file_address_that_leads_back_to_it(tmp_path):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9 100%"))
+    path.mkdir()
+    assert path.as_uri().endswith("/caf%E9%20100%25")
+    assert address_of(path.as_uri()).path == path.resolve()
+    assert address_of(path.as_uri()).name == address_of(str(path)).name
 
 
 @pytest.mark.parametrize("at", ["ftp://example.org/a", "mailto:ada@example.org", "javascript:alert(1)", "git@host:a/b"])
