@@ -193,7 +193,7 @@ def published_of(root: Element, *, url: str) -> datetime | None:
 def states_date(root: Element, moment: datetime) -> bool:
     """Whether the page states for machines that it was published then: a plain ``<time>`` may be of anything."""
     stated = [str(value) for path in (*_DATE_PATHS[:-1], *_PUBLISHED_PATHS) for value in root.xpath(path)]
-    stated += [str(data.get("datePublished")) for data in _linked_data(root)]
+    stated += [value for data in _linked_data(root) for value in _strings(data.get("datePublished"))]
     return any(parse_date(value) == moment or value.strip()[:10] == f"{moment:%Y-%m-%d}" for value in stated)
 
 
