@@ -97,13 +97,13 @@ def _offline(home: Path, questions: list[str]) -> list[str]:
         print("`offline`, whose answers are computed in the service.\n")
         print(_HEAD)
         healths, _, failed = _levels("offline", address, questions, taken=0)
-        _many(address, questions, 0.1)
+        _many(address, questions, 1)  # fills what remembers
         before = _memory(process.pid)
         done, rate = _many(address, questions, 1)
         after = _memory(process.pid)
     print(
-        f"\nMemory over {done:,} requests, {ANSWERS} of them answers ({rate:.0f} searches/s): {before:.0f} MB before, "
-        f"{after:.0f} MB after (floor: {GROWTH:.0%} more at most)."
+        f"\nMemory over {done:,} requests after as many others, {ANSWERS} of them answers ({rate:.0f} searches/s): "
+        f"{before:.0f} MB before, {after:.0f} MB after (floor: {GROWTH:.0%} more at most)."
     )
     grown = after / before - 1 > GROWTH
     return [*failed, *_health_missed(healths), *([f"memory grew from {before:.0f} to {after:.0f} MB"] if grown else [])]
