@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _PAGE = 1000
-_OVERSAMPLING = 2.0
+_OVERSAMPLING = 1.5
+"""Quantised candidates that are scored again exactly, per hit: finds the hundred that an exact search finds."""
 _HEADROOM = 64_000_000
 """Bytes that must be free before a write: the engine maps files, and a full disk under a map would kill the process."""
 _UNUSABLE = {
