@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from llm_engineering import bootstrap, telemetry
 from llm_engineering.domain.answers import Answer, Feedback, Question
 from llm_engineering.domain.config import AnswerConfig, IndexRecipe, Sampling, SearchConfig, ServiceConfig
+from llm_engineering.domain.entities import IndexQuery
 from llm_engineering.domain.errors import TwinError
 from llm_engineering.domain.ports import ChatModel, Index, Warehouse
 from llm_engineering.rag.answer import Done, Sources, Text, answer, stream
@@ -226,8 +227,9 @@ def _service(twins: _Twins, settings: "Settings", config: AnswerConfig, warehous
         await asyncio.to_thread(warehouse.head)
 
     async def index_is_there() -> None:
-        async with twins.use():
-            pass
+        async with twins.use() as twin:
+            anywhere = [1.0, *[0.0] * (twin.embedder.dimensions - 1)]
+            await asyncio.to_thread(twin.index.search, IndexQuery(dense=anywhere, limit=1))
 
     return Service(
         model=settings.llm_model,

@@ -109,7 +109,6 @@ async def warm(service: Service) -> None:
         if service.model == bootstrap.OFFLINE:  # another model costs time or money, or is somebody else's
             await service.answer(first, request_id="warm", sampling=None)
     # What is loaded by now stays for good: looking through all of it for garbage would stop every thread for 0.2 s.
-    gc.collect()
     gc.freeze()
     gc.set_threshold(*_GARBAGE)
 
