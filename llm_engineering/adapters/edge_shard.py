@@ -62,8 +62,8 @@ class EdgePoints:
         """A new empty shard in a folder that does not exist yet."""
         import qdrant_edge as edge
 
-        # Mapped from disk instead of read into memory, but for what every dense search goes through: opening takes about the
-        # same time whatever the size, half of what it takes otherwise at 100,000 points, and searches are no slower.
+        # Mapped from disk instead of read into memory: opening takes about the same time whatever the size, half of what it takes
+        # otherwise at 100,000 points, and searches are no slower once the pages are there.
         cold = edge.Memory.Cold
         config = edge.EdgeConfig(
             vectors={DENSE: edge.EdgeVectorParams(size=dimensions, distance=edge.Distance.Cosine, memory=cold)},
@@ -72,9 +72,7 @@ class EdgePoints:
             id_tracker_memory=cold,
             # No graph (m=0): quantised exhaustive search with rescoring is exact and needs no building time.
             hnsw_config=edge.HnswIndexConfig(m=0, ef_construct=16, full_scan_threshold=10_000),
-            quantization_config=edge.TurboQuantQuantizationConfig(
-                bits=edge.TurboQuantBitSize.Bits4, memory=edge.Memory.Pinned
-            ),
+            quantization_config=edge.TurboQuantQuantizationConfig(bits=edge.TurboQuantBitSize.Bits4, memory=cold),
             # IDF counts deleted points until they are vacuumed: do it early.
             optimizers=edge.EdgeOptimizersConfig(deleted_threshold=0.1, vacuum_min_vector_number=100),
             wal_enabled=False,
