@@ -103,12 +103,17 @@ async def warm(service: Service) -> None:
             await check()
         except TwinError as error:
             _log.warning("not there yet: %s: %s", name, error)
+    _keep_what_is_loaded()
     first = Question(query="the first question takes longest")
     with suppress(TwinError):  # said above
         await service.search(first)
         if service.model == bootstrap.OFFLINE:  # another model costs time or money, or is somebody else's
             await service.answer(first, request_id="warm", sampling=None)
-    # What is loaded by now stays for good: looking through all of it for garbage would stop every thread for 0.2 s.
+    _keep_what_is_loaded()
+
+
+def _keep_what_is_loaded() -> None:
+    """It stays for good: looking through all of it for garbage would stop every thread for 0.2 s."""
     gc.freeze()
     gc.set_threshold(*_GARBAGE)
 
