@@ -2,19 +2,20 @@
 
 import hashlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import cast
 
-from llm_engineering.crawl.defects import contained
+from llm_engineering.crawl.defects import found
 from llm_engineering.crawl.export_files import ExportProblem
 from llm_engineering.crawl.export_signs import Platform
 from llm_engineering.crawl.exports import ExportItem, read_export
-from llm_engineering.crawl.findings import Event, Finding, failed, from_error, refused
+from llm_engineering.crawl.findings import Event, Finding, failed, refused
 from llm_engineering.crawl.sources import Source
 from llm_engineering.crawl.urls import canonical_url
 from llm_engineering.domain.config import CrawlConfig
 from llm_engineering.domain.entities import Draft
-from llm_engineering.domain.errors import TwinError, UsageError
+from llm_engineering.domain.errors import UsageError
 
 
 def read_archive(source: Source, config: CrawlConfig) -> Iterator[Event]:
@@ -24,12 +25,7 @@ def read_archive(source: Source, config: CrawlConfig) -> Iterator[Event]:
         if isinstance(item, ExportProblem):
             yield failed(place, "unreadable", item.reason, remember=False)
             continue
-        try:
-            with contained(place):
-                finding = _found(item, source, config)
-        except TwinError as error:
-            finding = from_error(place, error, remember=False)
-        yield finding
+        yield found(place, partial(_found, item, source, config), remember=False)
 
 
 def _found(item: ExportItem, source: Source, config: CrawlConfig) -> Finding:

@@ -1,9 +1,10 @@
 """The last net of a crawl: what a parser raises over one page, file or entry costs that one, never the run."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from llm_engineering.crawl.findings import Finding, from_error
 from llm_engineering.domain.errors import FetchFailed, TwinError
 
 _log = logging.getLogger(__name__)
@@ -26,3 +27,12 @@ def contained(what: str) -> Iterator[None]:
         raise FetchFailed(
             f"{what} could not be read: {name}{f' ({said})' if said else ''}", reason="parser-error"
         ) from error
+
+
+def found(url: str, read: Callable[[], Finding], *, remember: bool = True) -> Finding:
+    """What ``read`` finds at an address, or the line that its error becomes."""
+    try:
+        with contained(url):
+            return read()
+    except TwinError as error:
+        return from_error(url, error, remember=remember)

@@ -4,17 +4,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from llm_engineering.crawl.defects import contained
+from llm_engineering.crawl.defects import found
 from llm_engineering.crawl.extract import decode, read_page
 from llm_engineering.crawl.files import FileEntry, decode_exactly, first_heading, is_binary, walk
-from llm_engineering.crawl.findings import Complete, Event, Finding, failed, from_error, refused
+from llm_engineering.crawl.findings import Complete, Event, Finding, failed, refused
 from llm_engineering.crawl.frontmatter import parse_date, split_front_matter
 from llm_engineering.crawl.markdown import fragment_to_markdown
 from llm_engineering.crawl.sources import Source
 from llm_engineering.crawl.urls import path_to_url
 from llm_engineering.domain.config import CrawlConfig
 from llm_engineering.domain.entities import Draft, Kind, TextFormat
-from llm_engineering.domain.errors import TwinError
 
 
 @dataclass(frozen=True)
@@ -60,11 +59,7 @@ def _read(entry: FileEntry, source: Source, config: CrawlConfig) -> Finding:
     if entry.reason:
         return refused(entry.path.as_uri(), entry.reason, listed=False)
     url = path_to_url(entry.path)
-    try:
-        with contained(url):
-            return _read_file(entry, source, config, url)
-    except TwinError as error:
-        return from_error(url, error)
+    return found(url, lambda: _read_file(entry, source, config, url))
 
 
 def _read_file(entry: FileEntry, source: Source, config: CrawlConfig, url: str) -> Finding:

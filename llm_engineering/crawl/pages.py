@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import unquote, urlsplit
 
-from llm_engineering.crawl.defects import contained
+from llm_engineering.crawl.defects import contained, found
 from llm_engineering.crawl.extract import Page, decode, looks_like_error_page, read_page
 from llm_engineering.crawl.feeds import FeedEntry
 from llm_engineering.crawl.files import first_heading
@@ -81,12 +81,7 @@ class Pages:
         key = (source.author.id, url)
         if key in self._visits:
             return self._again(self._visits[key])
-        try:
-            with contained(url):
-                finding = self._entry(source, url, entry, language)
-        except TwinError as error:
-            finding = from_error(url, error)
-        return self._keep(key, Visit(finding))
+        return self._keep(key, Visit(found(url, lambda: self._entry(source, url, entry, language))))
 
     def keep(self, source: Source, url: str, visit: Visit) -> Visit:
         """Remember a visit that was made elsewhere."""

@@ -6,15 +6,14 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, urlsplit
 
-from llm_engineering.crawl.defects import contained
+from llm_engineering.crawl.defects import found
 from llm_engineering.crawl.files import FileEntry, decode_exactly, first_heading, skip_reason, walk
-from llm_engineering.crawl.findings import Complete, Event, Finding, failed, from_error, refused
+from llm_engineering.crawl.findings import Complete, Event, Finding, failed, refused
 from llm_engineering.crawl.local import read_limited
 from llm_engineering.crawl.sources import Source, is_git
 from llm_engineering.crawl.urls import is_github_repository, path_to_url
 from llm_engineering.domain.config import CrawlConfig
 from llm_engineering.domain.entities import Draft, Kind, TextFormat
-from llm_engineering.domain.errors import TwinError
 from llm_engineering.domain.ports import Repositories
 
 _FORMATS = {
@@ -114,11 +113,7 @@ def _files_of(source: Source, repositories: Repositories) -> AbstractContextMana
 
 def _read(entry: FileEntry, source: Source, config: CrawlConfig) -> Finding:
     url = _file_url(source, entry.relative)
-    try:
-        with contained(url):
-            return _read_file(entry, source, config, url)
-    except TwinError as error:
-        return from_error(url, error)
+    return found(url, lambda: _read_file(entry, source, config, url))
 
 
 def _read_file(entry: FileEntry, source: Source, config: CrawlConfig, url: str) -> Finding:

@@ -6,14 +6,7 @@ import pytest
 from llm_engineering.crawl.local import READERS
 from llm_engineering.domain.config import SourceConfig
 from llm_engineering.domain.entities import Kind, TextFormat
-from tests.doubles.crawling import CrawlWorld, outcomes, reasons
-
-
-@pytest.fixture
-def world(tmp_path):
-    world = CrawlWorld(tmp_path)
-    yield world
-    world.close()
+from tests.doubles.crawling import outcomes, reasons
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@ import os
 import subprocess
 from pathlib import Path
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,16 +9,9 @@ from llm_engineering.adapters.git import GitRepositories
 from llm_engineering.crawl.files import decode_exactly, skip_reason
 from llm_engineering.domain.config import SourceConfig
 from llm_engineering.domain.entities import Kind, TextFormat
-from tests.doubles.crawling import CrawlWorld, outcomes, reasons
+from tests.doubles.crawling import outcomes, reasons
 
 CODE = "def first():\n    if True:\n\t\treturn '  two  spaces '\r\n\n\n"
-
-
-@pytest.fixture
-def world(tmp_path):
-    world = CrawlWorld(tmp_path)
-    yield world
-    world.close()
 
 
 def write(folder: Path, files: dict[str, str | bytes]) -> Path:

@@ -18,19 +18,6 @@ WORDS = {
 }
 
 
-@pytest.fixture
-def world(tmp_path):
-    world = CrawlWorld(tmp_path)
-    yield world
-    world.close()
-
-
-@pytest.fixture
-def site():
-    with LocalSite() as site:
-        yield site
-
-
 def page(text: str, *, title: str = "A title", head: str = "", links: str = "") -> str:
     return (
         f"<html lang=en><head><title>{title}</title>{head}</head><body>{links}"

@@ -15,19 +15,6 @@ from tests.doubles.web import Answer, LocalSite
 TEXT = "speaks of gardens, of rain, and of the patience that both of them ask for. "
 
 
-@pytest.fixture
-def world(tmp_path):
-    world = CrawlWorld(tmp_path)
-    yield world
-    world.close()
-
-
-@pytest.fixture
-def site():
-    with LocalSite() as site:
-        yield site
-
-
 def page(name: str, *links: str, head: str = "", etag: str | None = None) -> Answer:
     inner = "".join(f'<a href="{link}">{link}</a>' for link in links)
     text = f"<html><head><title>{name}</title>{head}</head><body>{inner}<p>Page {name} {TEXT * 2}</p></body></html>"

@@ -2,9 +2,7 @@
 
 import zipfile
 
-import pytest
-
-from tests.doubles.crawling import CrawlWorld, reasons
+from tests.doubles.crawling import reasons
 
 SHARES = (
     "Date,ShareLink,ShareCommentary,SharedUrl,MediaUrl,Visibility\n"
@@ -17,13 +15,6 @@ POST = (
     '<footer><a class="p-canonical" href="https://medium.com/@ada/on-gardens-0a1b2c3d4e5f">x</a>'
     '<time class="dt-published" datetime="2024-05-06T10:00:00.000Z">May</time></footer></article></body></html>'
 )
-
-
-@pytest.fixture
-def world(tmp_path):
-    world = CrawlWorld(tmp_path)
-    yield world
-    world.close()
 
 
 def archive(path, files):

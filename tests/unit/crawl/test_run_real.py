@@ -19,13 +19,6 @@ from tests.doubles.web import LocalSite, serve_folder
 HOST = re.compile(rb"https?://jakevdp\.github\.io")
 
 
-@pytest.fixture
-def world(tmp_path):
-    world = CrawlWorld(tmp_path)
-    yield world
-    world.close()
-
-
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory, data) -> Path:
     folder = tmp_path_factory.mktemp("blog")
