@@ -36,6 +36,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         raise pytest.UsageError(f"several tests have one id: {', '.join(shared)}")
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes name no test: what gzip writes holds the second it was written in, and each process of a run collects anew."""
+    return argname if isinstance(val, bytes) else None
+
+
 DATA = Path(os.environ.get("TWIN_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
 
