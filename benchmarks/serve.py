@@ -96,7 +96,6 @@ def _offline(home: Path, questions: list[str]) -> list[str]:
     with _service(home, LLM_MODEL="offline") as (address, process):
         print("`offline`, whose answers are computed in the service.\n")
         print(_HEAD)
-        _ask(address, questions, users=5, most=5, pause=0)  # as above: a service that has begun is measured
         healths, _, failed = _levels("offline", address, questions, taken=0)
         _many(address, questions, 1)  # fills what remembers
         before = _memory(process.pid)

@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -112,6 +113,16 @@ async def warm(service: Service) -> None:
     _keep_what_is_loaded()
 
 
+def ready_when(begun: asyncio.Event, service: Service) -> Service:
+    """The service with one check more: it is not ready before it has begun, so that nobody is sent to it while it loads."""
+
+    async def has_begun() -> None:
+        if not begun.is_set():
+            raise TwinError("What answering needs is still being opened")
+
+    return replace(service, checks={**service.checks, "warm": has_begun})
+
+
 def _keep_what_is_loaded() -> None:
     """It stays for good: looking through all of it for garbage would stop every thread for 0.2 s."""
     gc.freeze()
@@ -137,7 +148,8 @@ async def _serve(
     origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
     sys.setswitchinterval(_TURN)
     async with beside(open_service(settings, config, limits), loops=_new_loop, threads=_threads(settings)) as service:
-        application = create_app(service, config=limits, key_hashes=hashes, origins=origins)
+        begun = asyncio.Event()
+        application = create_app(ready_when(begun, service), config=limits, key_hashes=hashes, origins=origins)
         # proxy_headers: an address that a client writes down itself must never pass for this machine's
         server = Server(
             uvicorn.Config(
@@ -155,6 +167,7 @@ async def _serve(
         shown = f"[{address[0]}]" if ":" in address[0] else address[0]
         typer.echo(f"The twin listens at http://{shown}:{address[1]}/ (Ctrl+C stops it)", err=True)
         warming = asyncio.create_task(warm(service))
+        warming.add_done_callback(lambda _: begun.set())
         await server.serve(sockets=[listener])
         warming.cancel()
 

@@ -219,7 +219,7 @@ def _add_operations(app: FastAPI, asking: Asking) -> None:
 
     @app.get("/ready", response_model=Ready, responses={503: {"model": Ready, "description": "Something is absent."}})
     async def ready() -> Response:
-        """Whether warehouse, index and model are there."""
+        """Whether warehouse, index and model are there, and the service has begun."""
         checks = await readiness.checks()
         is_ready = all(checks.values())
         headers = None if is_ready else {"Retry-After": str(asking.config.retry_after)}
