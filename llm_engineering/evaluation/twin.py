@@ -126,6 +126,7 @@ async def evaluate_model(
         "dataset": held_out.dataset,
         "stages": ", ".join(scorers),
         "held-out instructions": str(len(held_out.tasks)),
+        **{f"left out: {reason}": str(count) for reason, count in held_out.left_out.items()},
         "without a usable answer": str(len(useless)),
         **({"because": "; ".join(counted(useless))} if useless else {}),
         "temperature": f"{config.sampling.temperature}",
@@ -180,7 +181,7 @@ def _read(held_out: HeldOut, scorer: Scorer, numbers: PerplexityConfig) -> _Read
     config = numbers.model_copy(update={"context": context, "stride": min(numbers.stride, max(1, context // 2))})
 
     def log_probability(pair: Pair, answer: str) -> float:
-        asked, answered = scorer.render(voice_prompt(pair.instruction, author=held_out.author), answer)
+        asked, answered = scorer.render(voice_prompt(pair.instruction, author=pair.author), answer)
         ids = [*asked, *answered]
         nats, _ = surprise(ids, scorer.log_probabilities, config=config, first=len(asked))
         return -nats

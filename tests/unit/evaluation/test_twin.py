@@ -1,11 +1,14 @@
 import asyncio
 from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from llm_engineering.domain.answers import Prompt, Reply
 from llm_engineering.domain.blind import BlindChoice
+from llm_engineering.domain.chat import voice_prompt
 from llm_engineering.domain.config import Sampling
 from llm_engineering.domain.entities import now
 from llm_engineering.domain.errors import ModelReplyInvalid, UsageError
@@ -18,7 +21,7 @@ from llm_engineering.evaluation.gate import measured, promotion
 from llm_engineering.evaluation.held_out import HeldOut, read_held_out
 from llm_engineering.evaluation.overlap import Answered
 from llm_engineering.evaluation.report import Evaluated, EvaluationReport, combined
-from llm_engineering.evaluation.twin import evaluate_model
+from llm_engineering.evaluation.twin import _scored, evaluate_model
 from tests.unit.evaluation.trained import Twin, pair, sample, scorer, write_dataset
 from tests.unit.evaluation.writers import writer
 
@@ -123,6 +126,28 @@ def test_the_twin_is_asked_with_the_prompt_it_was_trained_on(held_out: HeldOut) 
     assert {prompt.messages[0].content.split("\n")[0] for prompt in twin.prompts} == {
         "You are the writing twin of Ada. You speak in the first person, as Ada, in the voice of the writings."
     }
+
+
+def test_a_pair_about_several_authors_is_read_in_the_voice_that_training_showed_it_in(held_out: HeldOut) -> None:
+    nobodys = held_out.pairs[0].model_copy(update={"author": None})
+    heard = []
+    with scorer()() as plain:
+
+        def render(prompt: Prompt, answer: str) -> tuple[Sequence[int], Sequence[int]]:
+            heard.append(prompt)
+            return plain.render(prompt, answer)
+
+        _scored(
+            held_out.model_copy(update={"pairs": (nobodys,)}),
+            {"dpo": lambda: nullcontext(replace(plain, render=render))}, CONFIG, EVALUATION,
+        )  # fmt: skip
+    assert heard[-2:] == [voice_prompt(nobodys.instruction, author=None)] * 2
+    assert heard[0] == voice_prompt(held_out.tasks[0].instruction, author="Ada")
+
+
+def test_what_was_left_out_of_the_held_out_texts_is_among_the_facts(held_out: HeldOut) -> None:
+    found, _ = judged(held_out.model_copy(update={"left_out": {"tasks that a model answered": 3}}), Twin({}))
+    assert found.facts["left out: tasks that a model answered"] == "3"
 
 
 def test_a_twin_in_anothers_style_measures_worse_and_is_not_promoted(

@@ -15,23 +15,29 @@ from llm_engineering.evaluation.twin import OpenScorer, Scorer
 from tests.doubles.models import ScriptedModel
 
 
-def sample(text: StyleText, author: str, number: int = 0) -> Sample:
+def sample(text: StyleText, author: str, number: int = 0, *, rephrased: bool = False) -> Sample:
     where = Provenance(
         author_id=author, author=author, document_id=text.document_id, revision=1, start=0, end=len(text.text), title="T",
         url=f"https://a.example/{text.document_id}", kind=Kind.ARTICLE,
     )  # fmt: skip
     passage = AuthorPassage(provenance=where, text=text.text)
-    return Sample.of(passage, f"Write {number} of {text.document_id}", style=InstructionStyle.BRIEF, written_by="rules")
+    return Sample.of(
+        passage, f"Write {number} of {text.document_id}", style=InstructionStyle.BRIEF, written_by="rules",
+        answer=text.text if rephrased else None,
+    )  # fmt: skip
 
 
-def write_dataset(folder: Path, samples: dict[Split, Sequence[Sample]], *, pairs: Sequence[Pair] = ()) -> Path:
-    """A dataset's folder as training reads it; the pairs are of the test split."""
+def write_dataset(
+    folder: Path, samples: dict[Split, Sequence[Sample]], *, pairs: Sequence[Pair] = (), learnt: Sequence[Pair] = ()
+) -> Path:
+    """A dataset's folder as training reads it; the pairs are of the test split, those ``learnt`` of the training split."""
     for split in Split:
         rows = [store._sample_row(each) for each in samples.get(split, ())]
         store._parquet(folder / "instruct" / f"{split}.parquet", store.INSTRUCT, rows)
-    if pairs:
-        rows = [store._pair_row(each) for each in pairs]
-        store._parquet(folder / "preference" / "test.parquet", store.PREFERENCE, rows)
+    for split, found in ((Split.TEST, pairs), (Split.TRAIN, learnt)):
+        if found:
+            rows = [store._pair_row(each) for each in found]
+            store._parquet(folder / "preference" / f"{split}.parquet", store.PREFERENCE, rows)
     return folder
 
 
