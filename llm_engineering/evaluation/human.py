@@ -1,12 +1,12 @@
 """People as judges: blind pairs for them, and what their choices say, with Wilson's interval."""
 
 import random
-import re
 from collections.abc import Sequence
 from statistics import NormalDist
 
 from llm_engineering.domain.blind import BlindChoice, BlindPair
 from llm_engineering.domain.evaluation_config import EvaluationConfig
+from llm_engineering.domain.words import first_words, length_in_words
 from llm_engineering.evaluation.intervals import Interval
 from llm_engineering.evaluation.overlap import Answered
 from llm_engineering.evaluation.report import Figure, Part
@@ -14,7 +14,6 @@ from llm_engineering.evaluation.report import Figure, Part
 NAME = "People, blind"
 FEWEST_WORDS = 15
 """A pair with a shorter text is not shown: nobody could tell."""
-_WORD = re.compile(r"\S+")
 
 
 def blind_pairs(
@@ -27,7 +26,7 @@ def blind_pairs(
     """
     found = []
     for one in answered:
-        words = min(len(_WORD.findall(one.twin)), len(_WORD.findall(one.author))) - 1
+        words = min(length_in_words(one.twin), length_in_words(one.author)) - 1
         twin, written = _cut(one.twin, words), _cut(one.author, words)
         if words >= FEWEST_WORDS and twin.split() != written.split():
             found.append(
@@ -77,5 +76,4 @@ def human(choices: Sequence[BlindChoice], *, model: str, evaluation: EvaluationC
 
 def _cut(text: str, words: int) -> str:
     """The first so many words as they stand, and an ellipsis."""
-    ends = [match.end() for match in _WORD.finditer(text)][: max(0, words)]
-    return f"{text[: ends[-1]].strip()} …" if ends else "…"
+    return f"{first_words(text, words)} …".lstrip()

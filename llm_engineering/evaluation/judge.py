@@ -21,6 +21,7 @@ from llm_engineering.domain.evaluation_config import EvaluationConfig
 from llm_engineering.domain.ports import ChatModel
 from llm_engineering.domain.samples import JournalEntry, request_key
 from llm_engineering.domain.twin_evaluation_config import JudgeConfig
+from llm_engineering.domain.words import first_words
 from llm_engineering.evaluation.at_once import for_each
 from llm_engineering.evaluation.overlap import Answered
 from llm_engineering.evaluation.prose import StyleText
@@ -120,7 +121,7 @@ async def judge(
     chance = random.Random(evaluation.seed)
     chosen = sorted(chance.sample(range(len(answered)), min(config.limit, len(answered))))
     shown = chance.sample(sorted(known, key=lambda each: each.text), min(config.examples, len(known)))
-    examples = [" ".join(each.text.split(" ")[: config.example_words]) for each in shown]
+    examples = [first_words(each.text, config.example_words) for each in shown]
     asked = _Asked(model, journal, config, tuple(each.document_id for each in shown))
     verdicts = await for_each(
         [answered[number] for number in chosen],

@@ -1,10 +1,10 @@
 """Memorisation: how much of the twin's output stands word for word in its training text, beside the author's own habit."""
 
-import re
 from collections.abc import Iterable, Sequence
 
 from llm_engineering.domain.evaluation_config import EvaluationConfig
 from llm_engineering.domain.twin_evaluation_config import MemorisationConfig
+from llm_engineering.domain.words import words
 from llm_engineering.evaluation.prose import StyleText
 from llm_engineering.evaluation.report import Figure, Part
 from llm_engineering.evaluation.resampling import ratio
@@ -12,7 +12,6 @@ from llm_engineering.evaluation.verbatim import Matches, matches
 
 NAME, RUNS = "Memorisation", "Memorisation: longest runs"
 TWIN, AUTHOR = "twin's output", "author's held-out text"
-_WORD = re.compile(r"\w+(?:['’]\w+)*")
 
 
 def memorisation(
@@ -50,8 +49,8 @@ def memorisation(
 
 
 def words_of(text: str) -> list[str]:
-    """Words and numbers in lower case, as runs are compared: case, punctuation and white space do not count."""
-    return [word.replace("’", "'") for word in _WORD.findall(text.lower())]
+    """Words and numbers as runs are compared: case, punctuation and white space do not count."""
+    return words(text)
 
 
 def _figures(

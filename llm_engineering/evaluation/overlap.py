@@ -4,10 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from rouge_score.rouge_scorer import RougeScorer
+from rouge_score.tokenizers import DefaultTokenizer
 from sacrebleu.metrics.bleu import BLEU
 
 from llm_engineering.domain.entities import Frozen
 from llm_engineering.domain.evaluation_config import EvaluationConfig
+from llm_engineering.domain.words import spaced, words
 from llm_engineering.evaluation.report import Figure, Part
 from llm_engineering.evaluation.resampling import Numbers, bounds, multiplicities, ratio
 
@@ -25,12 +27,13 @@ class Answered(Frozen):
 
 
 def overlap(answered: Sequence[Answered], *, evaluation: EvaluationConfig) -> Part:
-    """ROUGE-L (Lin, 2004; F of the longest common subsequence, words stemmed) and BLEU of the corpus (Papineni et al., 2002).
+    """ROUGE-L (Lin, 2004; F of the longest common subsequence, English words stemmed) and BLEU of the corpus (Papineni et al.,
+    2002). A character of a script without spaces counts as a word.
 
     Both between 0 and 1; BLEU by sacrebleu, whose signature is in the notes. A twin may answer well in other words: read both as
     a direction, never as a grade.
     """
-    scorer = RougeScorer(["rougeL"], use_stemmer=True)
+    scorer = RougeScorer(["rougeL"], tokenizer=_Words())
     rouge = [float(scorer.score(each.author, each.twin)["rougeL"].fmeasure) for each in answered]
     groups = [each.document_id for each in answered]
     bleu = BLEU(effective_order=False)
@@ -54,12 +57,26 @@ def overlap(answered: Sequence[Answered], *, evaluation: EvaluationConfig) -> Pa
     )
 
 
+class _Words:
+    """ROUGE's own tokens for English; the words of any other script are not lost."""
+
+    def __init__(self) -> None:
+        self._english = DefaultTokenizer(use_stemmer=True)
+
+    def tokenize(self, text: str) -> list[str]:
+        """Words without punctuation, parted at apostrophes."""
+        found: list[str] = []
+        for word in words(text):
+            found += self._english.tokenize(word) if word.isascii() else word.split("'")
+        return found
+
+
 def _bleu(answered: Sequence[Answered], groups: Sequence[str], bleu: BLEU, evaluation: EvaluationConfig) -> Figure:
     """BLEU over all, and over resampled documents: sums of each document's n-gram counts and lengths."""
     name, over = "BLEU", "held-out instructions"
     if not answered:
         return Figure(name=name, over=over, interval=None)
-    scores = [bleu.corpus_score([each.twin], [[each.author]]) for each in answered]
+    scores = [bleu.corpus_score([spaced(each.twin)], [[spaced(each.author)]]) for each in answered]
     counted = np.array([[*each.counts, *each.totals, each.sys_len, each.ref_len] for each in scores], dtype=np.float64)
     names = {group: number for number, group in enumerate(dict.fromkeys(groups))}
     of_group = np.zeros((len(names), counted.shape[1]))

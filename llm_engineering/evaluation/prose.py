@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from llm_engineering.domain.entities import Frozen
+from llm_engineering.domain.words import CHARACTER, letters
 from llm_engineering.evaluation.function_words import FUNCTION_WORDS
 
 _FENCED = re.compile(r"^[ \t]*(```|~~~).*?(?:^[ \t]*\1[^\n]*$|\Z)", re.DOTALL | re.MULTILINE)
@@ -18,8 +19,9 @@ _INLINE, _TAG = re.compile(r"`+[^`\n]*`+"), re.compile(r"</?[a-zA-Z][^>\n]{0,300
 _MARK = re.compile(r"^[ \t]*(?:#{1,6}[ \t]+|>+[ \t]?|[-*+][ \t]+|\d+[.)][ \t]+)", re.MULTILINE)
 _EMPHASIS = re.compile(r"(?<![^\W_])[*_]{1,3}(?=\S)|(?<=\S)[*_]{1,3}(?![^\W_])|\\(?=[^\w\s])")
 _TYPOGRAPHY = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "…": "...", "\u00a0": " "})
-_WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
-_WORD_OR_NUMBER = re.compile(r"(?P<word>[^\W\d_]+(?:'[^\W\d_]+)*)|(?P<number>\d[\d.,]*)")
+_LETTERS = letters(r"\d_")
+_WORD = re.compile(rf"(?=[^\W\d_]){CHARACTER}|{_LETTERS}(?:'{_LETTERS})*")
+_WORD_OR_NUMBER = re.compile(rf"(?P<word>{_WORD.pattern})|(?P<number>\d[\d.,]*)")
 _KEPT = frozenset(FUNCTION_WORDS)
 
 
@@ -42,7 +44,7 @@ def prose(text: str) -> str:
 
 
 def words(text: str) -> list[str]:
-    """The words of a prose text in lower case; numbers are none."""
+    """The words of a prose text in lower case; numbers are none. A character of a script without spaces is one."""
     return _WORD.findall(text.lower())
 
 
@@ -62,6 +64,12 @@ def pieces(texts: Iterable[StyleText], *, words: int) -> list[StyleText]:
 def documents(texts: Sequence[StyleText]) -> int:
     """How many documents the texts are of."""
     return len({each.document_id for each in texts})
+
+
+def function_share(texts: Iterable[StyleText]) -> float | None:
+    """Share of the words that are English function words; ``None`` of no words."""
+    found = [word in _KEPT for each in texts for word in words(each.text)]
+    return sum(found) / len(found) if found else None
 
 
 def masked(text: str) -> str:

@@ -90,7 +90,8 @@ def markdown(report: EvaluationReport, *, level: float) -> str:
     for part in report.parts:
         lines += ["", f"## {part.name}", ""]
         if part.missing:
-            lines += [f"Nothing was evaluated: {part.missing}"]
+            some = any(figure.interval for figure in part.figures)
+            lines += [f"{'Not everything' if some else 'Nothing'} was evaluated: {part.missing}"]
         if part.figures:
             lines += [f"| figure | mean | {level:.0%} interval | over |", "|---|---:|---:|---|"]
             lines += [_row(figure) for figure in part.figures]

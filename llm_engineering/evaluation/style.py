@@ -7,13 +7,15 @@ from llm_engineering.domain.twin_evaluation_config import StyleConfig
 from llm_engineering.evaluation.authorship import Trait, cross_fitted
 from llm_engineering.evaluation.delta import delta_from
 from llm_engineering.evaluation.intervals import Interval
-from llm_engineering.evaluation.prose import StyleText, documents, pieces
+from llm_engineering.evaluation.prose import StyleText, documents, function_share, pieces
 from llm_engineering.evaluation.report import Figure, Part
 from llm_engineering.evaluation.resampling import auc, ratio
 
 NAME = "Style: twin against the author"
 VERIFICATION = "Style: whose the output is taken for"
 DELTA = "Style: Burrows's Delta"
+ENGLISH = 0.2
+"""Share of an author's words that are English function words where these tell anything; of English prose it is nearly half."""
 DISTRACTORS = 2
 """Other authors without whom nothing can be verified: one alone may differ from the author in anything."""
 
@@ -43,14 +45,27 @@ def style(
         "pieces of the author's training texts": len(cut["known"]),
         **{f"pieces of {name}": len(texts) for name, texts in others.items()},
     }
-    short = {name: texts for name, texts in others.items() if documents(texts) < config.fewest_documents}
+    short = {name: documents(texts) for name, texts in others.items() if documents(texts) < config.fewest_documents}
     others = {name: texts for name, texts in others.items() if name not in short}
-    direct = _direct(cut["twin"], cut["held"], cut["known"], others, config, evaluation)
-    found = [
-        Part(name=NAME, figures=direct, counts=counts, notes=_DIRECT_NOTES, missing=_missing_direct(cut, config)),
-        *_verified(cut, others, short, config, evaluation),
+    author = [*cut["known"], *cut["held"]]
+    traits = traits_of(author)
+    missing = _missing_direct(cut, config)
+    figures = () if missing else _direct(cut["twin"], cut["held"], author, others, traits, config, evaluation)
+    of_language, of_short = _language_notes(author, traits), _short_notes(short, config)
+    parts = [
+        Part(name=NAME, figures=figures, counts=counts, notes=_DIRECT_NOTES, missing=missing),
+        *_verified(cut, others, traits, config, evaluation),
     ]
-    return found
+    return [
+        part.model_copy(update={"notes": (*part.notes, *(() if part.name == DELTA else of_language), *of_short)})
+        for part in parts
+    ]
+
+
+def traits_of(author: Sequence[StyleText]) -> tuple[Trait, ...]:
+    """What the author can be told by. The list of function words is English: of another language it would hide every word."""
+    share = function_share(author)
+    return tuple(Trait) if share is None or share >= ENGLISH else (Trait.CHARACTERS,)
 
 
 def told_apart(
@@ -67,21 +82,36 @@ def told_apart(
 
 
 _DIRECT_NOTES = (
-    "AUC of telling the two apart: 0.5 is indistinguishable, 1 is always told apart; below 0.5 is chance.",
+    "AUC of telling the two apart: 0.5 is indistinguishable, 1 is always told apart; below 0.5 is chance, as good as 0.5.",
     "The author against themselves shows what chance does with as few texts; the distractors show what the method can tell.",
     "Masked means that every word but function words is hidden, so that the subject cannot tell.",
 )
 
 
+def _language_notes(author: Sequence[StyleText], traits: Sequence[Trait]) -> tuple[str, ...]:
+    if len(traits) == len(Trait):
+        return ()
+    return (
+        f"By function words, and with content words masked, nothing is measured: the list of function words is English, and "
+        f"{function_share(author):.0%} of the author's words are in it, not {ENGLISH:.0%}. Character n-grams see subjects, too.",
+    )
+
+
+def _short_notes(short: Mapping[str, int], config: StyleConfig) -> tuple[str, ...]:
+    few = ", ".join(f"{name} ({count})" for name, count in short.items())
+    needed = f"{config.fewest_documents} documents of {config.words} words"
+    return (f"Left out as a control, with fewer than {needed}: {few}.",) if few else ()
+
+
 def _direct(
     twin: Sequence[StyleText],
     held_out: Sequence[StyleText],
-    known: Sequence[StyleText],
+    author: Sequence[StyleText],
     others: Mapping[str, Sequence[StyleText]],
+    traits: Sequence[Trait],
     config: StyleConfig,
     evaluation: EvaluationConfig,
 ) -> tuple[Figure, ...]:
-    author = [*known, *held_out]
     odd, even = _halves(author)
     sides = [("twin against author", twin, held_out), ("author against themselves", odd, even)]
     sides += [(f"author against {name}", author, texts) for name, texts in others.items()]
@@ -92,7 +122,7 @@ def _direct(
             interval=told_apart(first, second, trait=trait, config=config, evaluation=evaluation),
         )
         for name, first, second in sides
-        for trait in Trait
+        for trait in traits
     )
 
 
@@ -109,21 +139,20 @@ def _missing_direct(cut: Mapping[str, Sequence[StyleText]], config: StyleConfig)
 def _verified(
     cut: Mapping[str, Sequence[StyleText]],
     others: Mapping[str, Sequence[StyleText]],
-    short: Mapping[str, Sequence[StyleText]],
+    traits: Sequence[Trait],
     config: StyleConfig,
     evaluation: EvaluationConfig,
 ) -> list[Part]:
     """Verifiers that know the author's training texts and each distractor, and Delta from the author's profile."""
     if len(others) < DISTRACTORS or documents(cut["known"]) < config.fewest_documents:
-        few = f" ({', '.join(short)}: too little text)" if short else ""
         missing = (
             f"the author and {DISTRACTORS} other authors are needed, each with {config.fewest_documents} documents of "
-            f"{config.words} words; there are {len(others)} others{few}"
+            f"{config.words} words; there are {len(others)} others"
         )
         return [Part(name=VERIFICATION, missing=missing), Part(name=DELTA, missing=missing)]
     figures = []
     for name, texts in others.items():
-        for trait in Trait:
+        for trait in traits:
             for who, scored in (("twin's output", cut["twin"]), ("author's held-out text", cut["held"])):
                 blocks = cross_fitted(
                     cut["known"], texts, trait=trait, config=config, seed=evaluation.seed, strangers=scored

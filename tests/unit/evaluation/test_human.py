@@ -52,6 +52,13 @@ def test_neither_length_nor_the_end_tells_the_texts_apart() -> None:
     assert len(shown.twin.split()) == len(shown.written.split()) == 17
 
 
+def test_texts_without_spaces_are_broken_off_by_characters() -> None:
+    hers, its = "我喜欢这本书，因为它写得很好，也很有意思。", "我今天去了公园，看见很多人在那里跑步和唱歌。"
+    (shown,) = blind_pairs([answered(hers, its)], model="m", author="Ada", evaluation=EVALUATION)
+    assert shown.written == "我喜欢这本书，因为它写得很好，也很有意 …"
+    assert shown.twin == "我今天去了公园，看见很多人在那里跑步 …"
+
+
 def test_pairs_that_nobody_could_tell_are_not_shown() -> None:
     given_ = [answered("too short", "so short", 1), answered(LONG, f" {LONG}", 2)]
     assert blind_pairs(given_, model="m", author="Ada", evaluation=EVALUATION) == []

@@ -94,6 +94,12 @@ def test_case_punctuation_and_typography_do_not_hide_a_copy() -> None:
     assert words_of("It’s\n“NEVER” so-so: 10.") == words_of("it's never so so 10")
 
 
+def test_a_copy_in_a_script_without_spaces_is_counted_by_characters() -> None:
+    part = judged("我喜欢这本书，因为它很好。", ["他说：“我喜欢这本书 因为它很好”！"])
+    assert part.counts[f"longest verbatim run, {TWIN} (words)"] == 11
+    assert mean(part, f"share of 3-grams in the training text, {TWIN}") == 1
+
+
 def test_endless_repetition_is_read_in_linear_time() -> None:
     """A quadratic method would compare 10^10 pairs of places here."""
     words = ["a"] * 100_000

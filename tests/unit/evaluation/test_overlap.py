@@ -1,8 +1,11 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rouge_score.tokenizers import DefaultTokenizer
 from sacrebleu.metrics.bleu import BLEU
 
 from llm_engineering.domain.evaluation_config import EvaluationConfig
-from llm_engineering.evaluation.overlap import Answered, overlap
+from llm_engineering.evaluation.overlap import Answered, _Words, overlap
 
 EVALUATION = EvaluationConfig(resamples=200)
 TEXTS = (
@@ -36,6 +39,25 @@ def test_bleu_is_the_corpus_score_of_sacrebleu_and_not_a_mean_of_sentences() -> 
 def test_rouge_l_is_that_of_the_longest_common_subsequence() -> None:
     part = overlap(answered(("a b c d", "a x c")), evaluation=EVALUATION)
     assert part.rows[0]["ROUGE-L"] == pytest.approx(2 * (2 / 3) * (2 / 4) / (2 / 3 + 2 / 4))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Съешь же ещё этих мягких французских булок, да выпей чаю.",
+        "我喜欢这本书，因为它写得很好，也很有意思。",
+        "ผมชอบหนังสือเล่มนี้เพราะเขียนดี",
+        "मुझे यह किताब बहुत पसंद है।",
+    ],
+)
+def test_a_text_in_any_script_overlaps_wholly_with_itself(text: str) -> None:
+    found = overlap(answered((text, text)), evaluation=EVALUATION)
+    assert [figure.interval.mean for figure in found.figures if figure.interval] == pytest.approx([1, 1])
+
+
+@given(st.text(st.characters(max_codepoint=127)))
+def test_english_has_the_tokens_of_rouge(text: str) -> None:
+    assert _Words().tokenize(text) == DefaultTokenizer(use_stemmer=True).tokenize(text)
 
 
 def test_the_report_says_which_bleu_it_is() -> None:

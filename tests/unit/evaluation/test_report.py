@@ -30,6 +30,7 @@ FOUND = Evaluated(
     facts={"model": "offline"},
     left_out=(LeftOut(query="who?", reason="no document x in the warehouse"),),
 )
+PARTLY = Part(name="Half", figures=PART.figures, missing="the other half is not there")
 NOTHING = Evaluated(parts=(Part(name="Retrieval", missing="There is no index yet."),))
 
 
@@ -134,3 +135,8 @@ def test_the_picture_says_which_intervals_it_shows():
     assert caption([PART], level=0.95) == "mean and 95% bootstrap interval"
     assert caption([people], level=0.9) == "mean and 90% Wilson's interval"
     assert "bootstrap, and Wilson's" in caption([PART, people], level=0.95)
+
+
+def test_a_part_with_figures_never_says_that_nothing_was_evaluated(tmp_path):
+    found = report(tmp_path, Evaluated(parts=(PARTLY,)))
+    assert "Not everything was evaluated: the other half is not there" in markdown(found, level=0.95)

@@ -1,4 +1,5 @@
 import json
+import random
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from llm_engineering.evaluation.function_words import FUNCTION_WORDS
 from llm_engineering.evaluation.prose import StyleText, masked, pieces, prose, words
 from llm_engineering.evaluation.report import Part
 from llm_engineering.evaluation.resampling import Block, auc, ratio
-from llm_engineering.evaluation.style import DELTA, NAME, VERIFICATION, style, told_apart
+from llm_engineering.evaluation.style import DELTA, NAME, VERIFICATION, style, told_apart, traits_of
 from tests.unit.evaluation.writers import writer
 
 EVALUATION = EvaluationConfig(resamples=200)
@@ -118,7 +119,67 @@ def test_too_little_text_or_too_few_others_is_said_and_not_measured() -> None:
         evaluation=EVALUATION,
     )
     assert "4 documents with 40 words" in found[0].missing
-    assert "2 other authors are needed" in found[1].missing and "Cyd: too little text" in found[1].missing
+    assert "2 other authors are needed" in found[1].missing
+    assert "fewer than 4 documents of 40 words: Cyd (1)" in found[1].notes[-1]
+    assert not any(part.figures for part in found)
+
+
+def test_a_control_with_too_little_text_is_named_although_two_others_remain() -> None:
+    found = style(
+        twin=writer("ada", seed=3, prefix="held"),
+        held_out=writer("ada", seed=1, prefix="held"),
+        known=writer("ada", seed=2, prefix="known"),
+        distractors={"Ben": writer("ben"), "Cyd": writer("cyd"), "Dot": writer("ben", documents=1)},
+        config=CONFIG,
+        evaluation=EVALUATION,
+    )
+    assert all("Dot (1)" in part.notes[-1] for part in found)
+
+
+def russian(name: str, *, seed: int = 0, prefix: str = "") -> list[StyleText]:
+    """Two writers with habits of their own."""
+    habits = {
+        "ada": ("и поэтому я думаю что", "но не всегда", "конечно", "в конце концов"),
+        "ben": ("вам следует", "убедитесь что", "после этого вы можете", "не забудьте"),
+    }[name]
+    chance = random.Random(f"{name} {seed}")
+    subject = ("помидоры", "пчёлы", "почва", "семена", "паруса", "гавани")
+    return [
+        StyleText(
+            document_id=f"{prefix or name}-{number}",
+            text=" ".join(f"{chance.choice(habits)} {chance.choice(subject)}." for _ in range(40)),
+        )
+        for number in range(8)
+    ]
+
+
+def test_of_an_author_who_does_not_write_english_what_the_english_list_hides_is_not_measured() -> None:
+    found = style(
+        twin=russian("ben", prefix="held"),
+        held_out=russian("ada", seed=1, prefix="held"),
+        known=russian("ada", seed=2, prefix="known"),
+        distractors={"Ben": russian("ben"), "Cyd": russian("ben", seed=1, prefix="cyd")},
+        config=CONFIG,
+        evaluation=EVALUATION,
+    )
+    assert {name for name in figures(found[0]) if name.startswith("twin")} == {
+        "twin against author, by character n-grams"
+    }
+    assert figures(found[0])["twin against author, by character n-grams"] > 0.95
+    assert len(found[1].figures) == 4
+    assert "0% of the author's words" in found[0].notes[-1]
+    assert figures(found[2])["author's held-out text"] < figures(found[2])["twin's output"]
+
+
+def test_english_authors_are_told_by_every_trait_and_others_by_letters_alone() -> None:
+    german = "Der Boden war trocken und voller Steine, und die alten Bäume warfen im Sommer einen langen Schatten auf das Gras."
+    assert traits_of(writer("ada")) == traits_of([]) == tuple(Trait)
+    assert traits_of([StyleText(document_id="d", text=german)]) == (Trait.CHARACTERS,)
+
+
+def test_chinese_text_is_cut_by_characters() -> None:
+    found = pieces([StyleText(document_id="d", text="我喜欢这本书，因为它很好。" * 3)], words=10)
+    assert [len(words(piece.text)) for piece in found] == [10, 10, 10]
 
 
 def test_prose_has_no_code_addresses_tables_or_marks() -> None:
