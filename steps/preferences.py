@@ -29,12 +29,13 @@ def pair_maker(
         return None
 
     def make(samples: Sequence[Sample]) -> MadePairs:
-        judged = from_feedback(warehouse.feedback() if PairSource.FEEDBACK in config.sources else ())
+        judged = from_feedback(warehouse.feedback() if PairSource.FEEDBACK in config.sources else (), config)
         if not _needs_models(config):
-            return MadePairs(judged.pairs, judged.refusals)
+            return MadePairs(judged.pairs, judged.refusals, judged.bias_before)
         made = asyncio.run(_preferred(samples, config, settings, warehouse))
         costs[PAIRS] = made.cost
-        return MadePairs(judged.pairs + made.pairs, judged.refusals + made.refusals, made.bias_before)
+        before = made.bias_before if made.pairs else judged.bias_before
+        return MadePairs(judged.pairs + made.pairs, judged.refusals + made.refusals, before)
 
     return make
 

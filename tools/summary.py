@@ -170,12 +170,12 @@ def _bias(table: Table, report: Any) -> None:  # noqa: ANN401  # what the step r
     if report.chosen_longer is None:
         return
     before = report.bias_before
-    was = f" ({before.chosen_longer:.0%} as the models wrote)" if before else ""
+    was = f" ({before.chosen_longer:.0%} as written)" if before else ""
     table.add_row("chosen longer", f"{report.chosen_longer:.0%}{was}")
     for kind, (chosen, rejected) in report.formats.items():
         written = before.formats.get(kind, (0.0, 0.0))[1] if before else 0.0
         if chosen or rejected or written:
-            was = f" ({written:.0%} as the models wrote)" if before else ""
+            was = f" ({written:.0%} as written)" if before else ""
             table.add_row(f"  with {kind}", f"{chosen:.0%} of the chosen, {rejected:.0%} of the rejected{was}")
 
 

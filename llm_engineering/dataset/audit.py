@@ -2,17 +2,21 @@
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import Field
 
 from llm_engineering.domain.entities import Frozen
 from llm_engineering.domain.errors import DatasetLeak
-from llm_engineering.domain.samples import Pair, Sample, Split
+from llm_engineering.domain.samples import InstructionStyle, Pair, Sample, Split
 
 LENGTHS = (8, 13)
 """Words of the runs that are compared."""
-_EXAMPLES = 5
+_EXAMPLES = 2
+"""Of each kind of leak."""
+_SHOWN = 5
+_LONGEST = 120
 
 
 class Overlap(Frozen):
@@ -39,6 +43,7 @@ class Audit(Frozen):
     chosen_rejected: int = 0
     """Pairs whose two answers are the same."""
     examples: tuple[str, ...] = ()
+    """Some of what was found, of each kind: what a person may look for in review."""
 
     @property
     def leaks(self) -> int:
@@ -53,15 +58,14 @@ def audit(samples: Mapping[Split, Sequence[Sample]], pairs: Mapping[Split, Seque
     pairs = pairs or {}
     examples: list[str] = []
     everything = [sample for side in samples.values() for sample in side]
-    asked = [_words(sample.instruction) for sample in everything]
     return Audit(
         samples=len(everything),
-        overlap={split.value: _overlap(split, samples, pairs, examples) for split in (Split.VALIDATION, Split.TEST)},
         shared_documents=_shared_documents(samples, pairs, examples),
-        repeated_instructions=len(asked) - len(set(asked)),
-        instructions_across=_across(samples, pairs),
-        chosen_rejected=sum(_words(pair.chosen) == _words(pair.rejected) for side in pairs.values() for pair in side),
-        examples=tuple(examples[:_EXAMPLES]),
+        repeated_instructions=_repeated(everything, examples),
+        instructions_across=_across(samples, pairs, examples),
+        chosen_rejected=_equal(pairs, examples),
+        overlap={split.value: _overlap(split, samples, pairs, examples) for split in (Split.VALIDATION, Split.TEST)},
+        examples=tuple(examples),
     )
 
 
@@ -81,7 +85,7 @@ def require_no_leak(found: Audit) -> None:
         },
     }
     what = ", ".join(f"{count} {name}" for name, count in named.items() if count)
-    example = f"; for example: {found.examples[0]}" if found.examples else ""
+    example = f"; for example {'; '.join(found.examples[:_SHOWN])}" if found.examples else ""
     raise DatasetLeak(
         f"The dataset leaks: {what}{example}",
         hint="Nothing was written. Refuse or edit what is named, or report it: the splitter should have kept it apart.",
@@ -107,7 +111,7 @@ def _overlap(
             run for answer in held_out if (run := next((run for run in _runs(answer, length) if run in known), None))
         ]
         shared[length] = len(hits)
-        examples += [f"{split}: {' '.join(run)}" for run in hits[:_EXAMPLES]]
+        examples += [f"the words {' '.join(run)!r} of {split}" for run in hits[:_EXAMPLES]]
     return Overlap(texts=len(held_out), shared=shared)
 
 
@@ -127,21 +131,47 @@ def _shared_documents(
     return len(torn)
 
 
-def _across(samples: Mapping[Split, Sequence[Sample]], pairs: Mapping[Split, Sequence[Pair]]) -> int:
-    asked = {
+def _repeated(samples: Sequence[Sample], examples: list[str]) -> int:
+    asked = Counter(_words(sample.instruction) for sample in samples)
+    again = [sample.instruction for sample in samples if asked[_words(sample.instruction)] > 1]
+    examples += [_named(instruction) for instruction in again[:_EXAMPLES]]
+    return len(samples) - len(asked)
+
+
+def _across(
+    samples: Mapping[Split, Sequence[Sample]], pairs: Mapping[Split, Sequence[Pair]], examples: list[str]
+) -> int:
+    asked: dict[Split, dict[tuple[str, ...], str]] = {
         split: {
-            *(_words(sample.instruction) for sample in samples.get(split, ())),
-            *(_words(pair.instruction) for pair in pairs.get(split, ())),
+            **{_words(sample.instruction): sample.instruction for sample in samples.get(split, ())},
+            **{_words(pair.instruction): pair.instruction for pair in pairs.get(split, ())},
         }
         for split in Split
     }
     train, validation, test = asked[Split.TRAIN], asked[Split.VALIDATION], asked[Split.TEST]
-    return len(test & (train | validation)) + len(validation & train)
+    from_test = test.keys() & (train.keys() | validation.keys())
+    from_validation = validation.keys() & train.keys()
+    found = [text for words, text in test.items() if words in from_test]
+    found += [text for words, text in validation.items() if words in from_validation]
+    examples += [_named(instruction) for instruction in found[:_EXAMPLES]]
+    return len(found)
+
+
+def _equal(pairs: Mapping[Split, Sequence[Pair]], examples: list[str]) -> int:
+    same = [pair for side in pairs.values() for pair in side if _words(pair.chosen) == _words(pair.rejected)]
+    examples += [f"the pair of {_named(pair.instruction)}" for pair in same[:_EXAMPLES]]
+    return len(same)
+
+
+def _named(instruction: str) -> str:
+    """An instruction as an example: its beginning on one line."""
+    return f'the instruction "{" ".join(instruction.split())[:_LONGEST]}"'
 
 
 def _own_words(sample: Sample) -> str:
-    """What stands in an instruction besides its first line: a text to be continued."""
-    return sample.instruction.partition("\n")[2]
+    """What an instruction may hold of a text: all of one to continue (the lead line is English only), else its further lines."""
+    whole = sample.style is InstructionStyle.CONTINUE
+    return sample.instruction if whole else sample.instruction.partition("\n")[2]
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -13,13 +13,14 @@ from llm_engineering.dataset.audit import audit, require_no_leak
 from llm_engineering.dataset.bias import Bias
 from llm_engineering.dataset.card import DocumentLine, card_of
 from llm_engineering.dataset.decontamination import EvaluationTexts, read_evaluation_sets
-from llm_engineering.dataset.instruct import RULES, instruct, same_question
+from llm_engineering.dataset.instruct import RULES, instruct
 from llm_engineering.dataset.masking import mask
 from llm_engineering.dataset.passages import passages
 from llm_engineering.dataset.pieces import Piece, ReadPieces, recurring
 from llm_engineering.dataset.quality import Embed, gate_pairs, gate_passages, gate_samples
 from llm_engineering.dataset.split import Sides, Writing, apart, assign, pairs_apart, side_of_pair
 from llm_engineering.dataset.store import Dataset
+from llm_engineering.dataset.words import same_question
 from llm_engineering.domain.dataset_config import DatasetConfig
 from llm_engineering.domain.entities import DocumentState
 from llm_engineering.domain.errors import DatasetError, UnknownAuthor

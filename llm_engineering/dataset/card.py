@@ -70,7 +70,7 @@ class Card(Frozen):
     formats: dict[str, tuple[float, float]] = Field(default_factory=dict)
     """By kind of markup the share of chosen and of rejected answers that have it; near each other, format tells nothing."""
     bias_before: Bias | None = None
-    """Of the pairs against models' answers, as the models wrote: before formats and lengths were matched."""
+    """Of the pairs against models' answers, or of people's votes if there are no others: before lengths were matched."""
     passages: int
     refusals: dict[str, int]
     masked: dict[str, int]
@@ -273,7 +273,7 @@ def _bias(card: Card) -> list[str]:
     if card.chosen_longer is None:
         return []
     before = card.bias_before
-    was = f" ({before.chosen_longer:.1%} as the models wrote)" if before else ""
+    was = f" ({before.chosen_longer:.1%} as written)" if before else ""
     rows = [
         (kind, f"{chosen:.1%}", f"{rejected:.1%}", f"{before.formats.get(kind, (0, 0))[1]:.1%}" if before else "–")
         for kind, (chosen, rejected) in card.formats.items()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from llm_engineering.dataset.phrases import key_phrases
 from llm_engineering.dataset.pieces import word_set
 from llm_engineering.dataset.topics import Form, Topic, Wording, cleaned_title, topic_of
+from llm_engineering.dataset.words import same_question
 from llm_engineering.domain.dataset_config import InstructConfig
 from llm_engineering.domain.entities import Kind, fold
 from llm_engineering.domain.samples import AuthorPassage, InstructionStyle, Refusal, Sample
@@ -28,8 +29,9 @@ def instruct(
 ) -> tuple[list[Sample], list[Refusal]]:
     """``per_passage`` samples for every passage in order, and a refusal for each instruction that could not be made.
 
-    No two samples have the same instruction (:func:`same_question`): a passage whose wording is taken gets another one, in
-    another style if need be. ``texts``: the documents' texts by id, from which it is told what is a name there.
+    No two samples ask the :func:`~llm_engineering.dataset.words.same_question`: a passage whose wording is taken gets
+    another one, in another style if need be. ``texts``: the documents' texts by id, from which it is told what is a name
+    there.
     """
     wordings = {document: Wording(text) for document, text in (texts or {}).items()}
     taken: set[str] = set()
@@ -51,11 +53,6 @@ def instruct(
             taken.add(same_question(instruction))
             samples.append(Sample.of(passage, instruction, style=style, written_by=RULES))
     return samples, refusals
-
-
-def same_question(instruction: str) -> str:
-    """The form in which two instructions are compared: words alone, folded."""
-    return " ".join(re.findall(r"\w+", fold(instruction)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,7 +135,7 @@ async def prefer(
     untouched = [
         pair.model_copy(update={"rejected": raw}) for raw, pair in written if isinstance(pair, Pair)
     ]  # as they came, to say what matching did
-    pairs, refusals = _distinct(outcomes)
+    pairs, refusals = distinct(outcomes)
     kept: list[Pair] = []
     dropped: list[Pair] = []
     for group in ([pair for pair in pairs if pair.provenance], [pair for pair in pairs if not pair.provenance]):
@@ -296,7 +296,7 @@ def _verdict_on(sample: Sample, first: str, second: str) -> Request[Verdict]:
     return Request("judge-v1", prompt, Verdict, sampling, (sample.provenance.document_id,))
 
 
-def _distinct(outcomes: Iterable[Pair | Refusal]) -> tuple[list[Pair], list[Refusal]]:
+def distinct(outcomes: Iterable[Pair | Refusal]) -> tuple[list[Pair], list[Refusal]]:
     """The pairs, and the refusals: two models that write the same make one pair."""
     pairs: dict[str, Pair] = {}
     refusals: list[Refusal] = []

@@ -7,14 +7,12 @@ newcomer nearest to it by hash takes it.
 """
 
 import hashlib
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from llm_engineering.dataset.near_duplicates import shingles
-from llm_engineering.dataset.words import grams
+from llm_engineering.dataset.words import grams, parts_of_words, same_question
 from llm_engineering.domain.dataset_config import SplitConfig
 from llm_engineering.domain.samples import InstructionStyle, Pair, Refusal, Sample, Split
 
@@ -159,31 +157,39 @@ def pairs_apart(
 ) -> tuple[list[Pair], list[Refusal]]:
     """The pairs that stand on one side, and share neither words in a row nor an instruction with what is held out from it.
 
-    Each of their documents has a side: what a dataset holds of a document, its card names.
+    Each of their documents has a side: what a dataset holds of a document, its card names. Of pairs that ask the same on two
+    sides train gives way to validation, both to test.
     """
+    given = list(pairs)
     runs: dict[Split, set[tuple[str, ...]]] = {split: set() for split in Split}
-    asked: dict[Split, set[tuple[str, ...]]] = {split: set() for split in Split}
+    asked: dict[Split, set[str]] = {split: set() for split in Split}
     for sample in samples:
         side = sides[sample.provenance.document_id]
-        asked[side].add(tuple(_parts_of_words(sample.instruction)))
+        asked[side].add(same_question(sample.instruction))
         if side is not Split.TRAIN:
             runs[side].update(_runs(sample))
-    kept, refusals = [], []
-    for pair in pairs:
+    refused: dict[str, Refusal] = {}
+    for pair in sorted(given, key=lambda pair: _GIVES_WAY[side_of_pair(pair, sides)]):
         own = side_of_pair(pair, sides)
         others = [split for split in Split if split is not own]
-        texts = [run for text in (pair.chosen, pair.rejected) for run in grams(_parts_of_words(text), RUN)]
-        question = tuple(_parts_of_words(pair.instruction))
+        texts = [run for text in (pair.chosen, pair.rejected) for run in grams(parts_of_words(text), RUN)]
+        question = same_question(pair.instruction)
         found = next((" ".join(run) for run in texts if any(run in runs[split] for split in others)), "")
         if foreign := [identity for identity in pair.document_ids if identity not in sides]:
-            refusals.append(_refused_pair(NOT_IN_THE_BUILD, pair, ", ".join(foreign)))
+            refused[pair.id] = _refused_pair(NOT_IN_THE_BUILD, pair, ", ".join(foreign))
         elif own is None:
-            refusals.append(_refused_pair(BETWEEN_SIDES, pair, "its documents stand on different sides"))
+            refused[pair.id] = _refused_pair(BETWEEN_SIDES, pair, "its documents stand on different sides")
         elif found or any(question in asked[split] for split in others):
-            refusals.append(_refused_pair(HELD_OUT_ELSEWHERE, pair, found or pair.instruction[:120]))
+            refused[pair.id] = _refused_pair(HELD_OUT_ELSEWHERE, pair, found or pair.instruction[:120])
         else:
-            kept.append(pair)
-    return kept, refusals
+            asked[own].add(question)
+    return [pair for pair in given if pair.id not in refused], [
+        refused[pair.id] for pair in given if pair.id in refused
+    ]
+
+
+_GIVES_WAY = {Split.TEST: 0, Split.VALIDATION: 1, Split.TRAIN: 2, None: 3}
+"""Which side is served first; the ones after it give way."""
 
 
 def side_of_pair(pair: Pair, sides: Mapping[str, Split]) -> Split | None:
@@ -197,17 +203,11 @@ def _refused_pair(reason: str, pair: Pair, detail: str) -> Refusal:
 
 
 def _runs(sample: Sample) -> Iterator[tuple[str, ...]]:
-    yield from grams(_parts_of_words(sample.answer), RUN)
-    if sample.style is InstructionStyle.CONTINUE:
-        yield from grams(_parts_of_words(sample.instruction.partition("\n")[2]), RUN)
-
-
-def _parts_of_words(text: str) -> list[str]:
-    """The finest reading of a text, ``we'll`` two and ``top-k`` two: no other counts fewer words where two texts agree."""
-    return _PART.findall(unicodedata.normalize("NFKC", text).casefold())
-
-
-_PART = re.compile(r"[^\W_]+")
+    yield from grams(parts_of_words(sample.answer), RUN)
+    if sample.style is InstructionStyle.CONTINUE:  # a lead line, if there is one, is shorter than a run
+        yield from grams(parts_of_words(sample.instruction), RUN)
+    else:
+        yield from grams(parts_of_words(sample.instruction.partition("\n")[2]), RUN)
 
 
 def _between(writing: Writing, matches: Iterable[str], sides: Mapping[str, Split]) -> Refusal:

@@ -104,12 +104,11 @@ def test_a_build_of_pairs_says_what_they_cost_what_stopped_and_how_their_sides_d
         stopped={"pairs": "budget"},
     )
     shown = read({"build_dataset": report, "store_dataset": DatasetArtifact(artifact="dataset_twin:1")})
-    assert [" ".join(line.strip("│ ").split()) for line in shown.splitlines()[4:11]] == snapshot(
+    assert [" ".join(line.strip("│ ").split()) for line in shown.splitlines()[4:10]] == snapshot(
         [
             "pairs │ 8 train",
-            "chosen longer │ 50% (12% as the models wrote)",
-            "with lists │ 10% of the chosen, 20% of the rejected (90% as the models",
-            "wrote)",
+            "chosen longer │ 50% (12% as written)",
+            "with lists │ 10% of the chosen, 20% of the rejected (90% as written)",
             "refused │ none",
             "models of pairs │ 8 calls, 0.25 money",
             "stopped early │ pairs: budget",

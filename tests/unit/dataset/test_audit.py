@@ -46,6 +46,11 @@ def test_held_out_text_in_an_instruction_is_a_leak():
     assert audit(divided([train], [], [sample("b", EIGHT, instruction="Two")])).overlap["test"].shared[8] == 1
 
 
+def test_a_text_to_continue_without_a_lead_line_is_read_whole():
+    train = sample("a", "other", instruction=EIGHT, style=InstructionStyle.CONTINUE)
+    assert audit(divided([train], [], [sample("b", EIGHT, instruction="Two")])).overlap["test"].shared[8] == 1
+
+
 def test_a_document_on_two_sides_is_a_leak():
     found = audit(divided([sample("a", "x", instruction="One")], [], [sample("a", "y", instruction="Two")]))
     assert found.shared_documents == 1
@@ -76,3 +81,17 @@ def test_the_audit_shares_no_code_with_what_it_audits():
     tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
     imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert not {name for name in imported if name and name.startswith("llm_engineering.dataset")}
+
+
+def test_the_error_names_the_instructions_that_are_asked_twice():
+    twice = [sample("a", "x", instruction="What is\ntop_k?"), sample("b", "y", instruction="What is top-k?")]
+    with pytest.raises(DatasetLeak, match='"What is top_k\\?"; the instruction "What is top-k'):
+        require_no_leak(audit(divided(twice)))
+    with pytest.raises(DatasetLeak, match=r'two sides; for example .*"What is top'):
+        require_no_leak(audit(divided(twice[:1], [], twice[1:])))
+
+
+def test_the_error_names_the_question_of_a_pair_of_equal_answers():
+    pair = Pair.of(sample("a", "x", instruction="Why so?"), "X!", source=PairSource.BASE, rejected_by="base")
+    with pytest.raises(DatasetLeak, match='the pair of the instruction "Why so'):
+        require_no_leak(audit({}, divided([pair])))

@@ -121,7 +121,7 @@ def test_the_card_says_by_what_form_the_two_sides_of_pairs_differ(tmp_path):
 
     card = built(tmp_path, HALVES, make_pairs=make_pairs).dataset.card
     assert card.bias_before == before and card.formats["lists"] == (0, 0)
-    assert f"the rejected one: {card.chosen_longer:.1%} (25.0% as the models wrote)" in readme(card)
+    assert f"the rejected one: {card.chosen_longer:.1%} (25.0% as written)" in readme(card)
     assert "| lists | 0.0% | 0.0% | 87.5% |" in readme(card)
 
 

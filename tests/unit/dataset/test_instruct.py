@@ -6,9 +6,10 @@ from collections import Counter
 import pytest
 from inline_snapshot import snapshot
 
-from llm_engineering.dataset.instruct import instruct, same_question
+from llm_engineering.dataset.instruct import instruct
 from llm_engineering.dataset.phrases import key_phrases
 from llm_engineering.dataset.topics import Wording, cleaned, cleaned_title, topic_of
+from llm_engineering.dataset.words import same_question
 from llm_engineering.domain.dataset_config import InstructConfig
 from llm_engineering.domain.entities import Kind
 from llm_engineering.domain.samples import InstructionStyle

@@ -353,3 +353,27 @@ def test_every_vote_is_a_pair_or_a_refusal():
     votes = [vote(str(n), "up" if n % 3 else "down", f"Answer {n}.", query=f"{n % 4}?") for n in range(20)]
     result = from_feedback(votes)
     assert 2 * len(result.pairs) + len(result.refusals) == 20
+
+
+def test_better_answers_that_are_mostly_the_longer_ones_are_balanced_by_leaving_some_out():
+    votes = [
+        vote(str(n), "down", "Short answer here.", f"A longer answer no {n}." if n < 9 else "A short one.")
+        for n in range(12)
+    ]
+    votes = [each.model_copy(update={"query": f"{each.request_id}?"}) for each in votes]
+    result = from_feedback(votes)
+    assert (result.bias_before.pairs, result.bias_before.chosen_longer) == (12, 0.75)
+    assert abs(result.bias.chosen_longer - 0.5) <= 0.1
+    assert reasons(result) == {"length-balance": 12 - len(result.pairs)}
+    assert len(from_feedback(votes, PreferenceConfig(tolerance=0.5)).pairs) == 12
+
+
+def test_a_vote_whose_answers_differ_too_much_in_length_is_refused_before_the_others_are_balanced():
+    votes = [vote("a", "down", "Bad.", "A very much longer and better answer.")]
+    assert reasons(from_feedback(votes)) == {"length-ratio": 1}
+
+
+def test_the_same_vote_twice_makes_one_pair_and_one_refusal():
+    votes = [vote(name, "down", "Old.", "New.") for name in "ab"]
+    result = from_feedback(votes)
+    assert (len(result.pairs), reasons(result)) == (1, {"duplicate": 1})

@@ -5,10 +5,10 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_engineering.dataset.split import FEWEST, Sides, Writing, apart, assign, side_of
+from llm_engineering.dataset.split import FEWEST, Sides, Writing, apart, assign, pairs_apart, side_of
 from llm_engineering.domain.dataset_config import SplitConfig
 from llm_engineering.domain.entities import Kind
-from llm_engineering.domain.samples import AuthorPassage, InstructionStyle, Provenance, Sample, Split
+from llm_engineering.domain.samples import AuthorPassage, InstructionStyle, Pair, PairSource, Provenance, Sample, Split
 from tests.doubles.writing import article
 
 HALVES = SplitConfig(validation=0.25, test=0.25)
@@ -164,3 +164,38 @@ def test_the_authors_words_in_an_instruction_to_continue_count_too():
 def test_samples_of_one_side_may_share_words():
     text = "one two three four five six seven eight"
     assert len(apart([sample("a", text), sample("b", text)], {"a": Split.TRAIN, "b": Split.TRAIN})[0]) == 2
+
+
+def test_a_text_to_continue_counts_whole_where_no_lead_line_stands_over_it():
+    text = "eins zwei drei vier fünf sechs sieben acht"
+    own = sample("a", "Etwas anderes", instruction=text, style=InstructionStyle.CONTINUE)
+    kept, _ = apart([own, sample("b", text)], {"a": Split.TRAIN, "b": Split.TEST})
+    assert [each.provenance.document_id for each in kept] == ["b"]
+
+
+def test_held_out_words_in_a_further_line_of_any_instruction_count():
+    text = "one two three four five six seven eight"
+    own = sample("a", "Something else", instruction=f"What of this?\n{text}")
+    kept, _ = apart([own, sample("b", text)], {"a": Split.TRAIN, "b": Split.TEST})
+    assert [each.provenance.document_id for each in kept] == ["b"]
+
+
+def vote(question, better, *documents):
+    return Pair.judged(
+        question, better, "Worse.", source=PairSource.FEEDBACK, rejected_by="twin", document_ids=documents
+    )
+
+
+def test_of_votes_on_one_question_that_stand_on_two_sides_the_one_to_train_on_gives_way():
+    sides = {"a": Split.TRAIN, "b": Split.TEST, "c": Split.VALIDATION}
+    pairs = [vote("What is top_k?", "Good.", "a"), vote("what is TOP-K", "Fine.", "b"), vote("Why?", "So.", "a")]
+    kept, refused = pairs_apart(pairs, [], sides)
+    assert kept == pairs[1:]
+    assert [(refusal.reason, refusal.subject) for refusal in refused] == [("held-out-elsewhere", pairs[0].id)]
+    kept, _ = pairs_apart([vote("Why?", "So.", "c"), vote("Why?", "Thus.", "b")], [], sides)
+    assert [pair.document_ids for pair in kept] == [("b",)]
+
+
+def test_votes_on_one_question_may_stand_on_one_side():
+    pairs = [vote("Why?", "Good.", "a"), vote("Why?", "Fine.", "a")]
+    assert pairs_apart(pairs, [], {"a": Split.TRAIN}) == (pairs, [])
