@@ -233,10 +233,13 @@ class Writer:
         return ids
 
     def _settings(self, limit: int) -> GenerationConfig:
+        """The model's own settings but for what :meth:`picker` does. Numbers that change nothing stand where ``None`` would:
+        what is ``None`` is filled in again from the model's own.
+        """
         settings = copy.deepcopy(self._own)
         settings.update(
-            do_sample=False, temperature=None, top_k=None, top_p=None, min_p=None, typical_p=None, num_beams=1,
-            repetition_penalty=None, max_length=None, max_new_tokens=limit, use_cache=True,
+            do_sample=False, temperature=1.0, top_k=50, top_p=1.0, min_p=None, typical_p=1.0, num_beams=1,
+            repetition_penalty=1.0, max_length=None, max_new_tokens=limit, use_cache=True,
             pad_token_id=self._pad, eos_token_id=sorted(self.ends), return_dict_in_generate=False,
         )  # fmt: skip
         return settings

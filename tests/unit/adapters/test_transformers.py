@@ -95,6 +95,17 @@ def test_what_is_left_open_follows_the_models_own_settings(copied: Path) -> None
     assert open_.text != greedy.text
 
 
+@pytest.mark.parametrize("asked", [None, 1.0, 1.2])
+def test_a_penalty_of_the_models_own_is_applied_once_and_gives_way_to_another(
+    base: Path, copied: Path, asked: float | None
+) -> None:
+    retold(copied, "generation_config.json", repetition_penalty=1.2)
+    sampling = Sampling(temperature=0, repetition_penalty=asked, max_tokens=60)
+    expected = Sampling(temperature=0, repetition_penalty=asked or 1.2, max_tokens=60)
+    [shipped], [plain] = answers(copied, (SHORT, sampling)), answers(base, (SHORT, expected))
+    assert shipped.text == plain.text
+
+
 def test_counts_are_those_of_the_rendered_prompt(base: Path) -> None:
     from transformers import AutoTokenizer
 
