@@ -8,10 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
-from zenml import log_metadata, save_artifact, step
-from zenml.client import Client
-from zenml.io import fileio
-from zenml.models import ArtifactVersionResponse
+from zenml import log_metadata, step
 
 from llm_engineering import bootstrap
 from llm_engineering.dataset import store
@@ -29,11 +26,10 @@ from llm_engineering.domain.errors import UsageError
 from llm_engineering.domain.ports import Warehouse
 from llm_engineering.domain.samples import AuthorPassage, Refusal, Sample
 from llm_engineering.settings import Settings, load_settings
+from steps import dataset_artifacts
 from steps.preferences import PAIRS, estimated_pairs, pair_maker
 from steps.progress import Bar, bar
 
-DATASET = "dataset"
-KEPT_VERSIONS = 5
 EXAMPLES = 5
 TEACHER = "teacher"
 
@@ -91,10 +87,22 @@ def build_dataset(config: DatasetConfig, dry_run: bool = False) -> Annotated[Dat
     bootstrap.prepare_home(settings)
     started = time.perf_counter()
     with bootstrap.open_warehouse(settings) as warehouse:
+        dropped = [] if dry_run else forget(settings, warehouse)  # they go even if nothing can be built
         report = _dry(config, settings, warehouse) if dry_run else built(config, settings, warehouse)
-    report = report.model_copy(update={"seconds": round(time.perf_counter() - started, 3)})
-    log_metadata(metadata=report.model_dump(mode="json", exclude={"examples"}, exclude_none=True), infer_artifact=True)
+    seconds = round(time.perf_counter() - started, 3)
+    report = report.model_copy(update={"dropped": tuple(dropped), "seconds": seconds})
+    facts = report.model_dump(
+        mode="json", exclude={"examples": True, "estimate": {"examples"}}, exclude_none=True
+    )  # metadata cannot be erased: it quotes nothing
+    log_metadata(metadata=facts, infer_artifact=True)
     return report
+
+
+def forget(settings: Settings, warehouse: Warehouse) -> list[str]:
+    """Remove whatever holds text of withdrawn documents: versions of every dataset, which are returned, and their artifacts."""
+    dropped = store.drop(_root(settings), _withdrawn(warehouse))
+    dataset_artifacts.erase_dropped(_root(settings))
+    return dropped
 
 
 @step(enable_cache=False)
@@ -104,37 +112,10 @@ def store_dataset(config: DatasetConfig, dry_run: bool = False) -> Annotated[Dat
     card = None if dry_run else store.current(_root(settings), config.name)
     if card is None:
         return DatasetArtifact()
-    _erase_dropped(_root(settings))
-    name = f"{DATASET}_{config.name}"
     with bootstrap.open_warehouse(settings) as warehouse:
         withdrawn = warehouse.status().tombstones.get("withdrawn", 0)
-    versions = list(Client().list_artifact_versions(artifact=name, sort_by="desc:created", size=100).items)
-    newest = versions[0] if versions else None
-    if newest is not None and newest.run_metadata.get("dataset") == card.version:
-        return DatasetArtifact(artifact=f"{name}:{newest.version}")
-    saved = save_artifact(_root(settings) / card.name / card.version, name=name)
-    log_metadata(
-        metadata={"dataset": card.version, "recipe": card.recipe, "withdrawn": withdrawn}, artifact_version_id=saved.id
-    )
-    leaky = [old for old in versions if old.run_metadata.get("withdrawn") != withdrawn]
-    for old in leaky or versions[KEPT_VERSIONS - 1 :]:
-        _erase(old)
-    return DatasetArtifact(artifact=f"{name}:{saved.version}", written=True)
-
-
-def _erase_dropped(root: Path) -> None:
-    """Remove the artifacts of versions, of any dataset, whose folder was dropped."""
-    for home in root.iterdir():
-        for kept in Client().list_artifact_versions(artifact=f"{DATASET}_{home.name}", size=100).items:
-            version = kept.run_metadata.get("dataset")
-            if version is not None and not (home / str(version)).exists():
-                _erase(kept)
-
-
-def _erase(artifact: ArtifactVersionResponse) -> None:
-    """Remove an artifact's files; the record that there was such a version belongs to its run."""
-    if fileio.exists(artifact.uri):
-        Client().delete_artifact_version(artifact.id, delete_metadata=False, delete_from_artifact_store=True)
+    artifact, written = dataset_artifacts.keep(card, _root(settings), withdrawn=withdrawn)
+    return DatasetArtifact(artifact=artifact, written=written)
 
 
 def built(
@@ -148,7 +129,6 @@ def built(
     """Build and write the dataset. ``sides_of``: name of another one whose documents' sides it keeps."""
     root = _root(settings)
     previous = store.sides(root, sides_of or config.name, config.split)
-    dropped = store.drop(root, _withdrawn(warehouse))  # first: they go even if nothing is left to build
     costs: dict[str, Cost] = {}
     with ExitStack() as open_until_done:
         progress = open_until_done.enter_context(bar("documents"))
@@ -187,7 +167,6 @@ def built(
         spent=_spent(costs.get(TEACHER)),
         spent_on_pairs=_spent(costs.get(PAIRS)),
         stopped={who: cost.stopped for who, cost in costs.items() if cost.stopped},
-        dropped=tuple(dropped),
         pushed=bootstrap.push_dataset(settings, folder, config.hub_repository) if config.hub_repository else "",
     )
 

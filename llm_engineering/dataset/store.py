@@ -3,6 +3,7 @@
 A version is named by its content: building the same again writes nothing. A folder appears whole or not at all.
 """
 
+import re
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,9 @@ Entry = TypeVar("Entry", Sample, Pair)
 
 CURRENT = "current"
 CARD = "card.json"
+_GOING = ".going"
+"""Ends the name of a folder that is being removed."""
+_IS_VERSION = re.compile(r"\.?[0-9a-f]{12}(\.\w+)?")
 _ROWS_PER_GROUP = 1000
 """So that whoever wants some rows of a file need not read those before them."""
 
@@ -180,19 +184,39 @@ def holding(root: Path, document_ids: Collection[str]) -> list[tuple[Path, Card]
 def drop(root: Path, document_ids: Collection[str]) -> list[str]:
     """Remove every version of every dataset that holds text of these documents; returns what was removed, ``NAME VERSION``.
 
-    The sides of all other documents are kept: what is built next must not move one.
+    Versions that no card speaks for go too, since they may hold it, and those that a killed call had begun to remove. The
+    sides of all other documents are kept: what is built next must not move one. Raises :class:`StoreUnavailable`.
     """
-    dropped = []
-    for folder, card in holding(root, document_ids):
-        pointer = folder.parent / CURRENT
-        if pointer.exists() and pointer.read_text(encoding="utf-8").strip() == card.version:
+    unfinished = list(root.glob(f"*/.*{_GOING}"))
+    try:
+        for folder in unfinished:
+            shutil.rmtree(folder)
+        doomed = [folder for folder, _ in holding(root, document_ids)]
+        doomed += [folder for folder in unreadable(root) if document_ids and _IS_VERSION.fullmatch(folder.name)]
+        for folder in doomed:
+            _remove(folder)
+        for file in root.glob(f"*/{SIDES}"):
+            forget_sides(file.parent, document_ids)
+    except OSError as error:
+        raise StoreUnavailable(
+            f"What was withdrawn is still in {error.filename or root}: {error.strerror or error}",
+            hint="Make that folder writable, and run it again.",
+        ) from error
+    return list(dict.fromkeys(f"{folder.parent.name} {_version(folder)}" for folder in (*unfinished, *doomed)))
+
+
+def _remove(folder: Path) -> None:
+    """Remove a version. Its name goes first, so that a half of it is never taken for a version or for anybody else's."""
+    pointer = folder.parent / CURRENT
+    if pointer.exists() and pointer.read_text(encoding="utf-8").strip() == folder.name:
+        if (card := _card(folder)) is not None:
             keep_sides(folder.parent, card)
-            pointer.unlink()
-        shutil.rmtree(folder)
-        dropped.append(f"{card.name} {card.version}")
-    for file in root.glob(f"*/{SIDES}"):
-        forget_sides(file.parent, document_ids)
-    return dropped
+        pointer.unlink()
+    shutil.rmtree(folder.replace(folder.with_name(f".{_version(folder)}{_GOING}")))
+
+
+def _version(folder: Path) -> str:
+    return folder.name.strip(".").split(".")[0]
 
 
 def _fill(dataset: Dataset, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from llm_engineering.domain.dataset_config import DatasetConfig, TeacherConfig
 from llm_engineering.domain.errors import UsageError
 from llm_engineering.settings import load_settings
 from steps.dataset import built
+from tests.doubles.writing import ANN, article, draft
 from tools.entry import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,13 +45,13 @@ def home(tmp_path_factory):
     return settings.twin_home
 
 
-def types(home, *arguments):
+def types(home, *arguments, status=0):
     skipped = ("ZENML", "TWIN_HOME", "COV", "LLM", "OPENAI", "HF_TOKEN")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(skipped)}
     command = [sys.executable, "-m", *map(str, arguments)]
     environment = {**kept, "TWIN_HOME": str(home)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == status, done.stdout + done.stderr
     return done
 
 
@@ -98,6 +100,24 @@ def test_a_build_removes_a_forgotten_document_from_datasets_of_every_name_and_th
     assert f"copy {copy['version']}" in told
     assert f"copy {copy['version']}" in builds(home)["dropped"]
     assert not Path(copy["folder"]).exists() and not any(file.exists() for file in kept)
+
+
+def test_what_is_forgotten_leaves_the_disk_although_nothing_is_left_to_build(tmp_path):
+    one = draft("one", article("alpha", "beta"))
+    settings = load_settings(twin_home=tmp_path)
+    bootstrap.prepare_home(settings)
+    with bootstrap.open_warehouse(settings) as warehouse:
+        warehouse.save_author(ANN)
+        warehouse.record([one])
+    report = builds(tmp_path)
+    types(tmp_path, "tools.run", "dataset", "--dry-run")
+    (kept,) = tmp_path.rglob("dataset_twin/*/data.tar.gz")
+    unfinished = shutil.copytree(kept.parent, kept.parent.with_name("killed"))  # as nothing recorded it
+    types(tmp_path, "tools.warehouse", "forget", one.url)
+    said = types(tmp_path, "tools.run", "dataset", status=1).stderr
+    assert "No training data" in said
+    assert not any(path.exists() for path in (kept, unfinished, Path(report["folder"])))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"alpha0a" in path.read_bytes()]
 
 
 def test_a_dry_run_writes_nothing(home):

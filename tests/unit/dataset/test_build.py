@@ -136,6 +136,36 @@ def test_datasets_of_every_name_lose_the_versions_that_hold_a_withdrawn_document
     assert list(store.versions(root)) == []
 
 
+def test_a_kill_while_a_version_is_removed_leaves_the_rest_to_the_next_build(folder, tmp_path, monkeypatch):
+    root = tmp_path / "datasets"
+    card = built(folder).dataset.card
+    store.write(built(folder).dataset, root)
+    gone = next(line.id for line in card.documents if line.spans)
+
+    def killed(path):
+        (path / "card.json").unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("shutil.rmtree", killed)
+        store.drop(root, [gone])
+    assert list(store.versions(root)) == [] and list(root.rglob("*.jsonl"))
+    assert store.drop(root, [gone]) == [f"twin {card.version}"]
+    assert not list(root.rglob("*.jsonl")) and store.drop(root, [gone]) == []
+
+
+@pytest.mark.parametrize("left", ["0123456789ab", ".0123456789ab.part"])
+def test_a_version_that_no_card_speaks_for_goes_once_a_document_is_withdrawn(tmp_path, left):
+    folder, foreign = tmp_path / "twin" / left, tmp_path / "twin" / "my notes"
+    for each in (folder, foreign):
+        each.mkdir(parents=True)
+        (each / "train.jsonl").write_text("somebody's text")
+    (tmp_path / "twin" / "current").write_text(left)
+    assert store.drop(tmp_path, []) == []
+    assert store.drop(tmp_path, ["d1"]) == ["twin 0123456789ab"]
+    assert not folder.exists() and foreign.exists() and store.current(tmp_path, "twin") is None
+
+
 def test_sides_outlive_a_dropped_version_until_the_next_build_succeeds(folder, tmp_path):
     root = tmp_path / "datasets"
     card = built(folder, HALVES).dataset.card
