@@ -3,7 +3,7 @@
 import hashlib
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,10 +16,13 @@ _CHOICES, _PAIRS = "choices.jsonl", ".pairs.jsonl"
 
 
 class BlindFolder:
-    """The port :class:`~llm_engineering.domain.blind.BlindPairs` over JSON lines; the folder is made with its first file."""
+    """The port :class:`~llm_engineering.domain.blind.BlindPairs` over JSON lines; the folder is made with its first file.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    ``hidden`` says which models are out of use: their pairs are kept and not shown.
+    """
+
+    def __init__(self, folder: Path, *, hidden: Callable[[], Collection[str]] = frozenset) -> None:
+        self._folder, self._hidden = folder, hidden
         self._lock = threading.Lock()
 
     def replace(self, model: str, pairs: Sequence[BlindPair]) -> None:
@@ -30,10 +33,11 @@ class BlindFolder:
             _write(self._folder / name, pairs)
 
     def pairs(self) -> list[BlindPair]:
-        """All pairs of all models."""
+        """All pairs of all models in use."""
+        hidden = self._hidden()
         with self._lock, _told(self._folder):
             found = [pair for file in self._files() for pair in _read(file)]
-        return sorted(found, key=lambda pair: pair.model)
+        return sorted((pair for pair in found if pair.model not in hidden), key=lambda pair: pair.model)
 
     def choose(self, choice: BlindChoice) -> None:
         """Append one line and wait until it is on the disk."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from llm_engineering.domain.blind import BlindPairs
 from llm_engineering.domain.errors import StoreUnavailable, UsageError
 from llm_engineering.domain.ports import Index, Registry, Warehouse
+from llm_engineering.domain.registry import ModelStage
 from llm_engineering.domain.review import ReviewSamples
 
 if TYPE_CHECKING:
@@ -67,10 +68,18 @@ def open_registry(settings: "Settings") -> Registry:
 
 
 def open_blind_pairs(settings: "Settings") -> BlindPairs:
-    """The pairs that people compare blind, in ``TWIN_HOME/blind``; nothing is opened or made yet."""
+    """The pairs that people compare blind, in ``TWIN_HOME/blind``; nothing is opened or made yet.
+
+    Those of a version that the registry says is retired or erased are not shown.
+    """
     from llm_engineering.adapters.blind_folder import BlindFolder
 
-    return BlindFolder(settings.twin_home / "blind")
+    registry = open_registry(settings)
+
+    def hidden() -> set[str]:
+        return {each.reference for each in registry.versions() if each.erased or each.stage is ModelStage.RETIRED}
+
+    return BlindFolder(settings.twin_home / "blind", hidden=hidden)
 
 
 def open_review_samples(settings: "Settings") -> ReviewSamples:

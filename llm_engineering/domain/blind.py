@@ -18,6 +18,8 @@ class BlindPair(Frozen):
     id: str = Field(pattern=r"^[!-~]{1,128}$")
     model: str
     """Name of the twin."""
+    weights: str = ""
+    """Digest of its weights: a name may come to mean others."""
     author: str
     """Name of the person who wrote the other text."""
     task: str
@@ -29,12 +31,22 @@ class BlindPair(Frozen):
 
     @classmethod
     def of(
-        cls, *, model: str, author: str, task: str, twin: str, written: str, seed: int, document_ids: Sequence[str] = ()
+        cls,
+        *,
+        model: str,
+        author: str,
+        task: str,
+        twin: str,
+        written: str,
+        seed: int,
+        weights: str = "",
+        document_ids: Sequence[str] = (),
     ) -> "BlindPair":
-        """The pair of these texts; the same ones have the same id."""
+        """The pair of these texts; the same ones of the same weights have the same id."""
         return cls(
-            id=request_key("blind", model, author, task, twin, written, seed)[:32],
+            id=request_key("blind", model, weights, author, task, twin, written, seed)[:32],
             model=model,
+            weights=weights,
             author=author,
             task=task,
             twin=twin,
@@ -68,6 +80,8 @@ class BlindChoice(Frozen):
     judge: str
     """Who chose: a digest of the API key, or this machine."""
     taken: Literal["twin", "author", "neither"]
+    document_ids: tuple[str, ...] = ()
+    """Those of the pair: whoever chose has seen the author's text, and is shown no other pair about them."""
     at: Moment = Field(default_factory=now)
 
 
@@ -79,7 +93,7 @@ class BlindPairs(Protocol):
         ...
 
     def pairs(self) -> list[BlindPair]:
-        """All pairs that are shown, by model and then in their order."""
+        """All pairs that are shown, by model and then in their order; none of a retired or erased version."""
         ...
 
     def choose(self, choice: BlindChoice) -> None:

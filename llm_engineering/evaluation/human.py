@@ -17,12 +17,18 @@ FEWEST_WORDS = 15
 
 
 def blind_pairs(
-    answered: Sequence[Answered], *, model: str, author: str, limit: int = 50, evaluation: EvaluationConfig
+    answered: Sequence[Answered],
+    *,
+    model: str,
+    author: str,
+    weights: str = "",
+    limit: int | None = None,
+    evaluation: EvaluationConfig,
 ) -> list[BlindPair]:
     """Pairs of the twin's and the author's text, both broken off before the shorter one's last word: neither length nor the
     end of a text tells anything.
 
-    At most ``limit``, chosen by the seed. Texts that are too short or equal give no pair.
+    In an order by the seed, at most ``limit``. Texts that are too short or equal give no pair.
     """
     found = []
     for one in answered:
@@ -32,6 +38,7 @@ def blind_pairs(
             found.append(
                 BlindPair.of(
                     model=model,
+                    weights=weights,
                     author=author,
                     task=one.instruction,
                     twin=twin,
@@ -40,7 +47,7 @@ def blind_pairs(
                     document_ids=(one.document_id,),
                 )
             )
-    return random.Random(evaluation.seed).sample(found, min(limit, len(found)))
+    return random.Random(evaluation.seed).sample(found, len(found))[:limit]
 
 
 def wilson(successes: int, n: int, *, level: float) -> tuple[float, float]:

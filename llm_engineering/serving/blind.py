@@ -30,11 +30,14 @@ class ShownPair(BaseModel):
 
 
 class NextPair(BaseModel):
-    """The next pair that the caller has not judged; none if all are done."""
+    """The next pair for the caller; none if all are done."""
 
     pair: ShownPair | None
     decided: int
     total: int
+    """Those decided and those to come: one about each document."""
+    seen: int
+    """Pairs that are not for the caller: about documents of which they have seen the author's text."""
 
 
 class BlindChoiceRequest(Shape):
@@ -59,10 +62,16 @@ def add_blind(app: FastAPI, store: BlindPairs) -> None:
         pairs = {pair.id: pair for pair in await asyncio.to_thread(store.pairs)}
         pair = pairs.get(body.pair_id)
         if pair is None:
-            detail = "That pair is no longer shown: its model was evaluated again, or its text withdrawn."
+            detail = "That pair is no longer shown: its model was evaluated again or retired, or its text withdrawn."
             return ProblemResponse(404, "unknown-pair", detail, request_id=id_of(request))
         judge = _judge(request)
-        choice = BlindChoice(pair_id=pair.id, model=pair.model, judge=judge, taken=pair.meant(body.chosen))
+        choice = BlindChoice(
+            pair_id=pair.id,
+            model=pair.model,
+            judge=judge,
+            taken=pair.meant(body.chosen),
+            document_ids=pair.document_ids,
+        )
         await asyncio.to_thread(store.choose, choice)
         return in_json(await asyncio.to_thread(_next, store, judge))
 
@@ -73,13 +82,23 @@ def _judge(request: Request) -> str:
 
 
 def _next(store: BlindPairs, judge: str) -> NextPair:
-    """Pairs in an order of the judge's own, so that where everybody stops is not always the same place."""
-    pairs = store.pairs()
-    ids = {pair.id for pair in pairs}
-    done = {choice.pair_id for choice in store.choices() if choice.judge == judge} & ids
-    left = [pair for pair in pairs if pair.id not in done]
+    """Pairs in an order of the judge's own, so that where everybody stops is not always the same place.
+
+    Of a document one pair, of whichever twin: all twins stand beside the same text of the author, and a task may quote what
+    another pair shows.
+    """
+    pairs, choices = store.pairs(), [choice for choice in store.choices() if choice.judge == judge]
+    ids = {choice.pair_id for choice in choices}
+    others = [pair for pair in pairs if pair.id not in ids]
+    met = [*choices, *(pair for pair in pairs if pair.id in ids)]
+    known = {document for each in met for document in each.document_ids}
+    left = [pair for pair in others if known.isdisjoint(pair.document_ids)]
+    to_come = len({pair.document_ids or pair.id for pair in left})
     chosen = min(left, key=lambda pair: random.Random(f"{judge} {pair.id}").random(), default=None)
-    return NextPair(pair=chosen and _shown(chosen), decided=len(done), total=len(pairs))
+    decided = len(pairs) - len(others)
+    return NextPair(
+        pair=chosen and _shown(chosen), decided=decided, total=decided + to_come, seen=len(others) - len(left)
+    )
 
 
 def _shown(pair: BlindPair) -> ShownPair:

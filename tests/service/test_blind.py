@@ -15,11 +15,11 @@ pytestmark = pytest.mark.anyio
 KEYS = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("key-of-ann", "key-of-bob")}
 
 
-def pairs(count: int = 3) -> list[BlindPair]:
+def pairs(count: int = 3, *, model: str = "m", documents: int = 3) -> list[BlindPair]:
     return [
         BlindPair.of(
-            model="m", author="Ada Winter", task=f"Task {n}", twin=f"Made {n}", written=f"Hers {n}", seed=7,
-            document_ids=(f"d{n}",),
+            model=model, author="Ada Winter", task=f"Task {n}", twin=f"Made {n}", written=f"Hers {n}", seed=7,
+            document_ids=(f"d{n % documents}",),
         )
         for n in range(count)
     ]  # fmt: skip
@@ -44,7 +44,7 @@ async def test_a_person_judges_pair_after_pair_until_all_are_done(store):
             assert (shown["decided"], shown["total"]) == (number, 3)
             body = {"pair_id": shown["pair"]["id"], "chosen": "first"}
             shown = (await client.post("/review/ab/choices", json=body)).json()
-    assert shown == {"pair": None, "decided": 3, "total": 3}
+    assert shown == {"pair": None, "decided": 3, "total": 3, "seen": 0}
     of = {pair.id: pair for pair in pairs()}
     assert all(choice.taken == of[choice.pair_id].order[0] for choice in store.choices())
 
@@ -108,7 +108,46 @@ async def test_what_cannot_be_kept_is_a_problem(store, body, status):
 async def test_a_forgotten_document_is_shown_no_more(store):
     store.forget(["d0", "d1", "d2"])
     async with Clients(app(store)).client() as client:
-        assert (await client.get("/review/ab/next")).json() == {"pair": None, "decided": 0, "total": 0}
+        empty = {"pair": None, "decided": 0, "total": 0, "seen": 0}
+        assert (await client.get("/review/ab/next")).json() == empty
+
+
+async def judged_to_the_end(client, **headers: str) -> list[dict]:
+    """Every pair that one person is shown, and what they are told at the end."""
+    found = []
+    shown = (await client.get("/review/ab/next", headers=headers)).json()
+    while shown["pair"]:
+        found.append(shown["pair"])
+        body = {"pair_id": shown["pair"]["id"], "chosen": "first"}
+        shown = (await client.post("/review/ab/choices", json=body, headers=headers)).json()
+    return [*found, shown]
+
+
+async def test_nobody_sees_one_text_of_the_author_beside_two_twins(store):
+    store.replace("n", pairs(model="n"))
+    async with Clients(app(store, hashes=KEYS.values())).client() as client:
+        *shown, end = await judged_to_the_end(client, **{"X-API-Key": "key-of-ann"})
+        assert sorted(pair["task"] for pair in shown) == ["Task 0", "Task 1", "Task 2"]
+        assert end == {"pair": None, "decided": 3, "total": 3, "seen": 3}
+        assert len(await judged_to_the_end(client, **{"X-API-Key": "key-of-bob"})) == 4
+
+
+async def test_of_several_tasks_about_one_document_a_person_sees_one(store):
+    """A task may quote what stands before its passage: what another pair shows."""
+    store.replace("m", pairs(6, documents=2))
+    async with Clients(app(store)).client() as client:
+        assert (await client.get("/review/ab/next")).json()["total"] == 2
+        *shown, end = await judged_to_the_end(client)
+    assert (len(shown), end["decided"], end["total"], end["seen"]) == (2, 2, 2, 4)
+
+
+async def test_who_has_judged_a_document_before_is_shown_no_pair_of_a_new_evaluation_about_it(store):
+    async with Clients(app(store)).client() as client:
+        await judged_to_the_end(client)
+        store.replace("m", pairs(4, model="m again", documents=4))
+        *shown, end = await judged_to_the_end(client)
+    assert [pair["task"] for pair in shown] == ["Task 3"]
+    assert (end["decided"], end["seen"]) == (1, 3)
 
 
 async def test_without_pairs_to_keep_there_is_no_such_page():

@@ -53,6 +53,17 @@ def test_every_pair_is_judged_with_three_keys(page, store):
     assert page.complaints == []
 
 
+def test_the_end_says_that_other_pairs_are_for_others(page, store):
+    store.replace("n", pairs(model="n"))
+    for number in range(1, 4):
+        page.get_by_text(f"{number} of 3").wait_for()
+        page.locator("#question:focus").wait_for()
+        page.keyboard.press("0")
+    page.get_by_text("All 3 done").wait_for()
+    assert "3 more are about writings of which you have seen the author's text" in page.locator("#status").inner_text()
+    assert page.complaints == []
+
+
 def test_the_page_fits_a_phone_and_names_its_buttons(page):
     assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
     for name in ("First 1", "Second 2", "Cannot tell 0"):

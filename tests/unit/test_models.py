@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from llm_engineering import bootstrap
+from llm_engineering.domain.blind import BlindPair
 from llm_engineering.domain.entities import Author, Draft, Kind
 from llm_engineering.domain.errors import StoreError, UsageError
 from llm_engineering.domain.registry import Lineage
@@ -209,3 +210,14 @@ def test_forgetting_a_document_names_folders_of_datasets_that_nobody_can_speak_f
     assert (told["datasets"], told["datasets_unknown"]) == ([], [str(killed), str(damaged)])
     said = " ".join(invoke("forget", document, tool=warehouse).stdout.split())
     assert f"{killed} has no card that can be read" in said and f"{damaged} has no card" in said
+
+
+def test_pairs_of_retired_and_erased_versions_are_shown_to_nobody(kept: Settings) -> None:
+    blind = bootstrap.open_blind_pairs(kept)
+    for model in ("ann@1", "ann@2", "bob@1", "ann-sft"):
+        one = BlindPair.of(model=model, author="Ann", task="t", twin="a", written="b", seed=7)
+        blind.replace(model, [one])
+    bootstrap.open_registry(kept).promote("ann@2")
+    assert [pair.model for pair in blind.pairs()] == ["ann-sft", "ann@2", "bob@1"]
+    bootstrap.open_registry(kept).retire("bob@1", erase=True)
+    assert [pair.model for pair in blind.pairs()] == ["ann-sft", "ann@2"]

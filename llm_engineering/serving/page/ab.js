@@ -14,12 +14,13 @@ function state(name, words) {
   at("status").textContent = words;
 }
 
-function show({ pair, decided, total }) {
+function show({ pair, decided, total, seen }) {
   shown = pair;
   at("problem").hidden = at("access").hidden = true;
   at("pair").hidden = !pair;
-  if (!total) return state("empty", "There is nothing to compare yet: evaluate a trained twin first.");
-  if (!pair) return state("done", `All ${total} done. Thank you. The evaluation report has the result.`);
+  if (!total && !seen) return state("empty", "There is nothing to compare yet: evaluate a trained twin first.");
+  const more = seen ? ` ${seen} more are about writings of which you have seen the author's text: they are for others.` : "";
+  if (!pair) return state("done", `All ${total} done. Thank you. The evaluation report has the result.${more}`);
   at("question").textContent = `Which of the two did ${pair.author} write?`;
   at("task").textContent = pair.task;
   at("first").textContent = pair.first;

@@ -69,6 +69,7 @@ def test_no_more_pairs_than_the_limit_and_the_same_ones_each_time() -> None:
     one = blind_pairs(many, model="m", author="Ada", limit=10, evaluation=EVALUATION)
     assert len(one) == 10
     assert one == blind_pairs(many, model="m", author="Ada", limit=10, evaluation=EVALUATION)
+    assert one == blind_pairs(many, model="m", author="Ada", evaluation=EVALUATION)[:10]
 
 
 @pytest.mark.parametrize(
@@ -133,6 +134,21 @@ def test_forgetting_a_document_erases_its_words(tmp_path: Path) -> None:
     assert store.forget(["gone"]) == 1
     assert store.pairs() == [pair(2)]
     assert all(b"hers 1" not in file.read_bytes() for file in tmp_path.iterdir())
+
+
+def test_pairs_of_models_out_of_use_are_kept_and_not_shown(tmp_path: Path) -> None:
+    BlindFolder(tmp_path).replace("m", [pair(1)])
+    assert BlindFolder(tmp_path, hidden=lambda: {"m"}).pairs() == []
+    assert BlindFolder(tmp_path, hidden=lambda: {"n"}).pairs() == [pair(1)]
+
+
+def test_the_same_texts_of_other_weights_are_another_pair() -> None:
+    given_ = [answered(LONG * 3, LONG.upper())]
+    first, again, other = (
+        blind_pairs(given_, model="m", author="Ada", weights=weights, evaluation=EVALUATION)[0].id
+        for weights in ("a", "a", "b")
+    )
+    assert first == again != other
 
 
 def test_pairs_of_a_new_evaluation_replace_the_old_ones_of_that_model_alone(tmp_path: Path) -> None:
