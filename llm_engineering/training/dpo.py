@@ -53,22 +53,23 @@ def dpo(
         return run.report
 
     model, tokenizer = load(base, recipe, hardware, adapter=adapter)
-    train, train_too_long = fitting_preferences(tokenizer, pairs, context=recipe.context)
-    validation, validation_too_long = fitting_preferences(tokenizer, held_out, context=recipe.context)
-    require_rows(len(train), split="train", context=recipe.context)
-    require_rows(len(validation), split="validation", context=recipe.context)
+    train = fitting_preferences(tokenizer, pairs, context=recipe.context)
+    validation = fitting_preferences(tokenizer, held_out, context=recipe.context)
+    require_rows(len(train.rows), split="train", context=recipe.context)
+    require_rows(len(validation.rows), split="validation", context=recipe.context)
 
     # After the engine: Unsloth changes what these import.
     from datasets import Dataset
-    from trl import DPOConfig, DPOTrainer
+    from trl import DPOConfig
 
     from llm_engineering.training.arguments import shared_arguments
+    from llm_engineering.training.pairs import PairTrainer
     from llm_engineering.training.watch import watching
 
     numbers = recipe.dpo
     with run.training(numbers) as curves:
         with unrounded(model):
-            trainer = DPOTrainer(
+            trainer = PairTrainer(
                 model=model,  # carrying an adapter and given no reference, TRL adds the frozen copy itself
                 args=DPOConfig(
                     **shared_arguments(recipe, numbers, hardware, work=run.work),
@@ -77,8 +78,8 @@ def dpo(
                     loss_weights=list(numbers.loss_weights) if numbers.loss_weights else None,
                     label_smoothing=numbers.label_smoothing,
                 ),
-                train_dataset=Dataset.from_list(train),
-                eval_dataset=Dataset.from_list(validation),
+                train_dataset=Dataset.from_list([row._asdict() for row in train.rows]),
+                eval_dataset=Dataset.from_list([row._asdict() for row in validation.rows]),
                 processing_class=tokenizer,
                 callbacks=[*watching(curves, numbers, stage="dpo"), *callbacks],
             )
@@ -86,8 +87,8 @@ def dpo(
         return run.keep(
             trainer,
             tokenizer,
-            samples={"train": len(train), "validation": len(validation)},
-            too_long={"train": train_too_long, "validation": validation_too_long},
+            samples={"train": len(train.rows), "validation": len(validation.rows)},
+            too_long={"train": train.too_long, "validation": validation.too_long},
         )
 
 

@@ -76,6 +76,26 @@ def check_tokenizer(tokenizer: "PreTrainedTokenizerBase", name: str) -> None:
         raise UsageError(f"The tokenizer of {name} has no end-of-turn token", hint="Use an instruct model.")
 
 
+class PairTokens(NamedTuple):
+    """One pair under the names of TRL's collator: every token of an answer is learnt from, none of the prompt."""
+
+    prompt_ids: list[int]
+    chosen_ids: list[int]
+    rejected_ids: list[int]
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the prompt with the longer answer."""
+        return len(self.prompt_ids) + max(len(self.chosen_ids), len(self.rejected_ids))
+
+
+class FittingPairs(NamedTuple):
+    """Pairs that fit the context, and how many did not."""
+
+    rows: list[PairTokens]
+    too_long: int
+
+
 class Fitting(NamedTuple):
     """Rows that fit the context, and how many did not."""
 
@@ -95,18 +115,16 @@ def fitting_examples(tokenizer: "PreTrainedTokenizerBase", examples: Iterable[Ex
 
 def fitting_preferences(
     tokenizer: "PreTrainedTokenizerBase", pairs: Iterable[Preference], *, context: int
-) -> tuple[list[dict[str, str]], int]:
-    """The pairs as text (prompt, chosen, rejected) whose longer side fits the context, and how many do not."""
-    kept, too_long = [], 0
+) -> FittingPairs:
+    """The token ids of the pairs: each side those of a sample. One whose longer side exceeds the context is left out."""
+    rows = []
     for pair in pairs:
         asked = messages(pair.instruction, author=pair.author)
         chosen, rejected = (render(tokenizer, asked, answer) for answer in (pair.chosen, pair.rejected))
-        length = max(len(tokens(tokenizer, side).input_ids) for side in (chosen, rejected))
-        if length > context:
-            too_long += 1
-        else:
-            kept.append({"prompt": chosen.prompt, "chosen": chosen.completion, "rejected": rejected.completion})
-    return kept, too_long
+        prompt, answers = chosen.prompt, (chosen.completion, rejected.completion)
+        rows.append(PairTokens(encoded(tokenizer, prompt), *(encoded(tokenizer, answer) for answer in answers)))
+    kept = [row for row in rows if row.longest <= context]
+    return FittingPairs(kept, len(rows) - len(kept))
 
 
 def require_rows(count: int, *, split: str, context: int) -> None:

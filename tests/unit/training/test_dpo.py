@@ -110,3 +110,55 @@ def test_other_numbers_take_the_place_of_what_lies_there_only_when_asked_to(with
         dpo(other, dataset=dataset, out=with_sft)
     report = dpo(other, dataset=dataset, out=with_sft, replace=True)
     assert (report.steps, report.skipped) == (1, False)
+
+
+@pytest.fixture
+def begins_twice(tmp_path: Path, trained) -> str:
+    """A base whose template writes the begin-of-text token, which the tokenizer adds as well, as that of Llama 3.1 does."""
+    import shutil
+
+    from tokenizers.processors import TemplateProcessing
+    from transformers import AutoTokenizer
+
+    folder = tmp_path / "begins-twice"
+    shutil.copytree(trained[0] / "base", folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.chat_template = "{{- bos_token }}" + tokenizer.chat_template
+    begin = (tokenizer.bos_token, tokenizer.bos_token_id)
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=f"{begin[0]} $A", special_tokens=[begin])
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def test_it_reads_the_tokens_that_sft_and_serving_read(begins_twice, tmp_path: Path):
+    """Also where a pair is exactly as long as the context: its end is learnt."""
+    from transformers import AutoTokenizer, TrainerCallback
+
+    from llm_engineering.domain.samples import Split
+    from llm_engineering.training.data import read_preferences
+    from llm_engineering.training.render import fitting_preferences, messages
+    from llm_engineering.training.sft import sft
+    from tests.doubles.training import rows, write_dataset
+
+    class Look(TrainerCallback):
+        def on_train_begin(self, args, state, control, train_dataloader, **_):
+            self.rows = [row for batch in train_dataloader for row in batch["input_ids"].tolist()]
+
+    longest = {"instruction": "Tell me more", "answer": "It stays as it is, as it was. " * 4, "author": None}
+    dataset = write_dataset(tmp_path / "dataset", samples=[*rows(3), longest])
+    tokenizer = AutoTokenizer.from_pretrained(begins_twice)
+    assert tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id
+    pairs = read_preferences(dataset, Split.TRAIN)
+    context = max(row.longest for row in fitting_preferences(tokenizer, pairs, context=10_000).rows)
+    recipe = small_recipe(model=begins_twice, context=context, sft__max_steps=1, dpo__max_steps=1, sft__packing=False)
+    looks = Look(), Look()
+    sft(recipe, dataset=dataset, out=tmp_path / "run", callbacks=[looks[0]])
+    dpo(recipe, dataset=dataset, out=tmp_path / "run", callbacks=[looks[1]])
+    end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
+    learnt, preferred = ({tuple(i for i in row if i != pad) for row in look.rows} for look in looks)
+    assert learnt <= preferred
+    assert max(map(len, preferred)) == context and all(row[-1] == end for row in preferred)
+    for pair in pairs:
+        asked = messages(pair.instruction, author=pair.author)
+        served = tokenizer.apply_chat_template(asked, add_generation_prompt=True)["input_ids"]
+        assert sum(row[: len(served)] == tuple(served) for row in preferred) == 2

@@ -75,12 +75,17 @@ def test_the_trainer_learns_from_the_same_labels(trained, tokenizer, tmp_path):
 
 
 def test_a_pair_has_the_tokens_of_a_sample_with_its_chosen_answer(tokenizer):
+    [pair], _ = fitting_preferences(tokenizer, [Preference("Why?", "\n\nBecause.", "No idea.", AUTHOR)], context=256)
+    sample = tokens(tokenizer, render(tokenizer, messages("Why?", author=AUTHOR), "\n\nBecause."))
+    assert pair.prompt_ids + pair.chosen_ids == sample.input_ids
 
-    from llm_engineering.training.render import encoded
 
-    [pair], _ = fitting_preferences(tokenizer, [Preference("Why?", "Because.", "No idea.", AUTHOR)], context=256)
-    sample = tokens(tokenizer, render(tokenizer, messages("Why?", author=AUTHOR), "Because."))
-    assert encoded(tokenizer, pair["prompt"]) + encoded(tokenizer, pair["chosen"]) == sample.input_ids
+def test_a_pair_is_left_out_for_its_longer_side(tokenizer):
+    pairs = [Preference("Why?", "Because.", "Because. " * 100, AUTHOR)]
+    assert fitting_preferences(tokenizer, pairs, context=200).too_long == 1
+    longest = fitting_preferences(tokenizer, pairs, context=10_000).rows[0].longest
+    assert not fitting_preferences(tokenizer, pairs, context=longest).too_long
+    assert fitting_preferences(tokenizer, pairs, context=longest - 1).too_long
 
 
 def test_samples_longer_than_the_context_are_left_out_and_counted(tokenizer):
