@@ -18,6 +18,8 @@ from llm_engineering.evaluation.report import Figure, Part
 from llm_engineering.evaluation.resampling import Numbers, ratio
 
 NAME, SURPRISE = "Perplexity on the author's held-out text", "Bits and nats of the author's held-out text"
+LARGEST = 1e12
+"""A perplexity beyond it is told as it: that of weights that have diverged may be no number at all."""
 ANSWERS, TEXTS = "answers to instructions", "plain text"
 """What is read: answers given their instructions, or the same text with nothing before it."""
 
@@ -128,12 +130,16 @@ def perplexity(told: Mapping[str, Sequence[Told]], *, evaluation: EvaluationConf
                 interval=ratio([each / np.log(2) for each in nats], characters, groups, config=evaluation),
             ),
         ]
+    diverged = any(each.interval and each.interval.mean >= LARGEST for each in perplexities)
     missing = "" if any(each.tokens for texts in told.values() for each in texts) else "there is no held-out text"
     per_token = Part(
         name=NAME,
         figures=tuple(perplexities),
         counts={f"tokens, {name}": sum(each.tokens for each in texts) for name, texts in told.items()},
-        notes=("Per token of the model; models with other tokenizers compare by bits per character.",),
+        notes=(
+            "Per token of the model; models with other tokenizers compare by bits per character.",
+            *((f"A perplexity of {LARGEST:g} stands for any that is larger.",) if diverged else ()),
+        ),
         missing=missing,
     )
     logarithms = Part(
@@ -157,5 +163,5 @@ def perplexity(told: Mapping[str, Sequence[Told]], *, evaluation: EvaluationConf
 
 def _exp(values: Numbers) -> Numbers:
     with np.errstate(over="ignore"):
-        found: Numbers = np.exp(values)
+        found: Numbers = np.minimum(np.exp(values), LARGEST)
     return found

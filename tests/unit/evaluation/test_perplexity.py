@@ -1,5 +1,6 @@
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -7,10 +8,14 @@ from hypothesis import strategies as st
 
 from llm_engineering.domain.answers import Prompt
 from llm_engineering.domain.chat import voice_prompt
+from llm_engineering.domain.entities import now
 from llm_engineering.domain.errors import TrainingError
 from llm_engineering.domain.evaluation_config import EvaluationConfig
 from llm_engineering.domain.twin_evaluation_config import PerplexityConfig
+from llm_engineering.evaluation.compare import read_report
+from llm_engineering.evaluation.folder import write
 from llm_engineering.evaluation.perplexity import Told, of_answer, of_text, perplexity, surprise, windows
+from llm_engineering.evaluation.report import Evaluated, combined
 
 EVALUATION = EvaluationConfig(resamples=200)
 CONFIG = PerplexityConfig(context=6, stride=3)
@@ -98,3 +103,12 @@ def test_a_log_probability_that_is_none_ends_it(values: list[float]) -> None:
 
 def test_without_text_that_is_said() -> None:
     assert {part.missing for part in perplexity({"plain": []}, evaluation=EVALUATION)} == {"there is no held-out text"}
+
+
+def test_weights_that_have_diverged_have_a_report_like_others(tmp_path: Path) -> None:
+    parts = perplexity({"x": [told(1e6, 10, "a"), told(2e6, 10, "b")]}, evaluation=EVALUATION)
+    assert parts[0].figures[0].interval and parts[0].figures[0].interval.mean == 1e12
+    assert "stands for any that is larger" in parts[0].notes[-1]
+    report = combined([Evaluated(parts=tuple(parts))], out=tmp_path, at=now())
+    write(report, level=0.95)
+    assert read_report(tmp_path) == report
