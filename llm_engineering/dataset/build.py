@@ -99,7 +99,9 @@ def build(
     gated = gate_samples(
         samples, config=config.quality, revision_text=drawn.text, embed=embed, evaluation=drawn.evaluation
     )
-    reviewed, refused = decide(gated.kept, warehouse.decisions(), masking=config.quality.mask)
+    decisions = [each for each in warehouse.decisions() if drawn.states.keys() >= set(each.document_ids)]
+    applied = {sample.id for sample in gated.kept} & {decision.sample_id for decision in decisions}
+    reviewed, refused = decide(gated.kept, decisions, masking=config.quality.mask)
     separated, leaking = apart(reviewed, drawn.sides.of)
     refusals = [*drawn.refusals, *refusals, *gated.refused, *refused, *leaking]
     masked = gated.masked
@@ -129,11 +131,12 @@ def build(
         paired,
         config=config,
         writer=writer,
-        documents=_lines(drawn, separated, pairs),
+        documents=_lines(drawn, separated, pairs, masking=config.quality.mask),
         passages=drawn.candidates,
         refusals=refusals,
         masked=masked,
-        decisions=Counter(decision.verdict for decision in warehouse.decisions()),
+        decisions=Counter(each.verdict for each in decisions if each.sample_id in applied),
+        decisions_unmatched=sum(each.sample_id not in applied for each in decisions),
         audit=found,
         bias_before=made.bias_before,
     )
@@ -268,7 +271,7 @@ def _in_a_voice(pair: Pair, states: Mapping[str, DocumentState]) -> Pair:
     return pair.model_copy(update={"author": names.pop()}) if len(names) == 1 else pair
 
 
-def _lines(drawn: Drawn, samples: Sequence[Sample], pairs: Sequence[Pair]) -> list[DocumentLine]:
+def _lines(drawn: Drawn, samples: Sequence[Sample], pairs: Sequence[Pair], *, masking: bool) -> list[DocumentLine]:
     spans: dict[str, set[tuple[int, int]]] = {}
     for sample in samples:
         where = sample.provenance
@@ -283,7 +286,7 @@ def _lines(drawn: Drawn, samples: Sequence[Sample], pairs: Sequence[Pair]) -> li
                 id=identity,
                 revision=state.revision.number,
                 url=state.document.url,
-                title=state.revision.title,
+                title=mask(state.revision.title).text if masking else state.revision.title,
                 author=state.author.full_name,
                 kind=state.document.kind.value,
                 split=drawn.sides.of[identity],

@@ -75,7 +75,9 @@ class Card(Frozen):
     refusals: dict[str, int]
     masked: dict[str, int]
     decisions: dict[str, int] = Field(default_factory=dict)
-    """What reviewers decided, by verdict."""
+    """What reviewers decided and this build followed, by verdict."""
+    decisions_unmatched: int = 0
+    """Decisions about its documents that match none of its samples: the text, or its instruction, is another one by now."""
     audit: Audit
     documents: tuple[DocumentLine, ...]
 
@@ -102,6 +104,7 @@ def card_of(
     refusals: Iterable[Refusal],
     masked: Mapping[str, int],
     decisions: Mapping[str, int],
+    decisions_unmatched: int,
     audit: Audit,
     bias_before: Bias | None = None,
 ) -> Card:
@@ -130,6 +133,7 @@ def card_of(
         refusals=_counts(refusal.reason for refusal in refusals),
         masked=dict(sorted(masked.items())),
         decisions=dict(sorted(decisions.items())),
+        decisions_unmatched=decisions_unmatched,
         audit=audit,
         documents=tuple(sorted(documents, key=lambda line: line.id)),
     )
@@ -229,6 +233,7 @@ def readme(card: Card) -> str:
         *_table(("reason", "count"), card.refusals.items()),
         *_list("Masked", card.masked),
         *_list("Reviewed", card.decisions),
+        *_unmatched(card.decisions_unmatched),
         "## Audit",
         "",
         "Every build is read again by code that shares nothing with the splitter, and fails if any of these is not 0.",
@@ -254,6 +259,14 @@ def readme(card: Card) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _unmatched(decisions: int) -> list[str]:
+    return (
+        [f"{decisions} further decisions of reviewers match no sample: text or instruction have changed.", ""]
+        if decisions
+        else []
+    )
 
 
 def _whose_words(card: Card) -> str:

@@ -5,6 +5,7 @@ hash of the passage, so that the same passage is asked for in the same words in 
 """
 
 import hashlib
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -94,7 +95,14 @@ class _Subject:
 
     def choice(self, purpose: str, count: int) -> int:
         """A number below ``count`` that follows from the passage."""
-        return int(hashlib.sha256(f"{purpose}\0{self.passage.key}".encode()).hexdigest()[:12], 16) % count
+        return self._hash(purpose) % count
+
+    def point(self, purpose: str) -> float:
+        """A number between 0 and 1, neither included, that follows from the passage."""
+        return (self._hash(purpose) + 0.5) / 16**12
+
+    def _hash(self, purpose: str) -> int:
+        return int(hashlib.sha256(f"{purpose}\0{self.passage.key}".encode()).hexdigest()[:12], 16)
 
 
 _SIGNATURE = re.compile(r".*[\w$]+\s*\(.*\).*", re.DOTALL)
@@ -126,19 +134,12 @@ def _first_free(
 
 
 def _styles(subject: _Subject, config: InstructConfig, number: int) -> list[InstructionStyle]:
-    """All styles with a share, the one that the hash draws first; a style that does not fit yields no wording."""
-    weights = {style: config.styles.get(style, 0.0) for style in InstructionStyle if config.styles.get(style, 0.0) > 0}
-    fitting = {style: weight for style, weight in weights.items() if any(True for _ in _WORDINGS[style](subject))}
-    order: list[InstructionStyle] = []
-    while fitting:
-        point = subject.choice(f"style {number} {len(order)}", 1_000_000) / 1_000_000 * sum(fitting.values())
-        for style, weight in fitting.items():
-            point -= weight
-            if point < 0 or style is list(fitting)[-1]:
-                order.append(style)
-                del fitting[style]
-                break
-    return order
+    """All styles with a share that fit, in an order that the hash draws (Efraimidis and Spirakis, 2006).
+
+    Another style that comes to fit, or no longer does, leaves the order of the others as it is.
+    """
+    shares = {style: share for style, share in config.styles.items() if share > 0 and any(_WORDINGS[style](subject))}
+    return sorted(shares, key=lambda style: -math.log(subject.point(f"style {number} {style}")) / shares[style])
 
 
 def _none_left(passage: AuthorPassage, number: int) -> Refusal:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from llm_engineering.dataset.numbers import is_card_number, is_iban, phone_numbers
+from llm_engineering.domain.samples import Provenance
 
 
 class Mask(StrEnum):
@@ -55,6 +56,12 @@ def mask(text: str) -> Masked:
         found.update(span.mask.value for span in spans)
         text = _replaced(text, spans)
     return Masked(text, found)
+
+
+def masked_source(where: Provenance) -> Provenance:
+    """Where a text stands, title and headings masked: they are the author's words, too."""
+    title, path = mask(where.title).text, tuple(mask(heading).text for heading in where.heading_path)
+    return where.model_copy(update={"title": title, "heading_path": path})
 
 
 def findings(text: str) -> list[Finding]:

@@ -6,6 +6,7 @@ page's furniture, a rule or a repeated signature stands in between, one passage 
 
 import re
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -96,6 +97,7 @@ class _Found:
         self.headings: set[tuple[str, ...]] = set()
         self.passages: list[AuthorPassage] = []
         self.refusals: list[Refusal] = []
+        self._seen: Counter[str] = Counter()
 
     def add(self, part: list[Piece], path: tuple[str, ...], *, floor: int) -> None:
         """Keep a part as a passage, or say why not."""
@@ -156,7 +158,9 @@ class _Found:
             consent=self._terms.consent,
         )
         before = _before(self._text, floor, start, self._config.before_words)
-        self.passages.append(AuthorPassage(provenance=where, text=self._text[start:end], before=before))
+        text = self._text[start:end]
+        self.passages.append(AuthorPassage(provenance=where, text=text, before=before, occurrence=self._seen[text]))
+        self._seen[text] += 1
 
 
 def _is_one_text(state: DocumentState, pieces: Sequence[Piece], config: PassageConfig) -> bool:

@@ -18,7 +18,7 @@ import numpy as np
 from llm_engineering.dataset import checks
 from llm_engineering.dataset.alike import near, refuse_alike, refuse_answers, repeats
 from llm_engineering.dataset.decontamination import EvaluationTexts
-from llm_engineering.dataset.masking import mask
+from llm_engineering.dataset.masking import mask, masked_source
 from llm_engineering.dataset.near_duplicates import jaccard, shingles
 from llm_engineering.dataset.refusals import (
     Candidate,
@@ -326,6 +326,7 @@ def _masked_samples(samples: Iterable[Sample], config: QualityConfig) -> tuple[l
     kept, found = [], {}
     for sample in {sample.id: sample for sample in samples}.values():
         if config.mask:
+            sample = sample.model_copy(update={"provenance": masked_source(sample.provenance)})
             instruction, answer = mask(sample.instruction), mask(sample.answer)
             found[sample.id] = instruction.found + answer.found
             if found[sample.id]:
@@ -339,6 +340,8 @@ def _masked_pairs(pairs: Iterable[Pair], config: QualityConfig) -> tuple[list[Pa
     kept, found = [], {}
     for pair in {pair.id: pair for pair in pairs}.values():
         if config.mask:
+            if pair.provenance:
+                pair = pair.model_copy(update={"provenance": masked_source(pair.provenance)})
             texts = {name: mask(getattr(pair, name)) for name in ("instruction", "chosen", "rejected")}
             found[pair.id] = sum((text.found for text in texts.values()), Counter())
             if found[pair.id]:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,7 +21,7 @@ from llm_engineering.dataset.budget import Cost
 from llm_engineering.dataset.calls import Calls, Missing, NoReply, Progress, Request, Told, for_each
 from llm_engineering.dataset.checks import languages_differ, model_refusal
 from llm_engineering.dataset.estimate import Estimate, estimated
-from llm_engineering.dataset.masking import mask
+from llm_engineering.dataset.masking import mask, masked_source
 from llm_engineering.dataset.words import grams, words
 from llm_engineering.domain.answers import Prompt
 from llm_engineering.domain.chat import TAUGHT, holds, rephrasing_prompt, teaching_prompt
@@ -90,15 +91,16 @@ class Lesson:
 
     @property
     def marks(self) -> tuple[str, str]:
-        """Two words that nobody guesses who has not read the prompt; always the same for the same lesson."""
-        digest = hashlib.sha256(f"{self.template}\0{self.passage.key}".encode()).digest()
+        """Two words that nobody guesses who has not read the prompt; the same for the same words, wherever they stand."""
+        digest = hashlib.sha256(f"{self.template}\0{self.shown.text}".encode("utf-8", "surrogatepass")).digest()
         word = "".join(_LETTERS[byte % len(_LETTERS)] for byte in digest[: 2 * _MARK])
         return word[:_MARK], word[_MARK:]
 
-    @property
+    @cached_property
     def shown(self) -> AuthorPassage:
         """The passage as a teacher may see it: secrets and personal data masked, whatever the gates do with the answer."""
-        return self.passage.model_copy(update={"text": mask(self.passage.text).text})
+        where = masked_source(self.passage.provenance)
+        return self.passage.model_copy(update={"text": mask(self.passage.text).text, "provenance": where})
 
     def prompt(self) -> Prompt:
         """What the teacher is sent."""

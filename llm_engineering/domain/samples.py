@@ -74,19 +74,21 @@ class AuthorPassage(Frozen):
     """Exactly the revision's text ``[start:end)``."""
     before: str = ""
     """The author's text right before it in the same document, cut to some sentences; empty at the beginning."""
+    occurrence: int = Field(default=0, ge=0)
+    """How many passages of the document with the very same text stand before it."""
 
     @property
     def key(self) -> str:
-        """Stable id: document, span and text."""
-        where = self.provenance
-        return _id("passage", where.document_id, where.start, where.end, self.text)
+        """Stable id: document and text. It stays when the text moves, as it does with every edit before it."""
+        return _id("passage", self.provenance.document_id, self.text, self.occurrence)
 
 
 class Sample(Frozen):
     """An instruction and its answer, with provenance down to the span."""
 
     id: str
-    """uuid5 over document, span, instruction and answer: the same content has the same id in every build."""
+    """uuid5 over document, passage, instruction and answer, wherever the passage stands in its document: the same content
+    has the same id in every build."""
     instruction: str
     answer: str
     """For ``author``: the revision's text of the span, verbatim save for masked secrets and personal data."""
@@ -112,7 +114,7 @@ class Sample(Frozen):
         where = passage.provenance
         text = passage.text if answer is None else answer
         return cls(
-            id=_id("sample", where.document_id, where.start, where.end, instruction, text),
+            id=_id("sample", passage.key, instruction, text),
             instruction=instruction,
             answer=text,
             origin=Origin.AUTHOR if answer is None else Origin.REPHRASED,
@@ -221,7 +223,7 @@ class JournalEntry(Frozen):
 
 
 class Decision(Frozen):
-    """What a person decided about a sample in review; survives a rebuild because sample ids do."""
+    """What a person decided about a sample in review; survives a rebuild and edits around the passage because sample ids do."""
 
     sample_id: str = Field(pattern=r"^[!-~]{1,128}$")
     verdict: Literal["keep", "refuse", "edit"]

@@ -38,6 +38,7 @@ class Shelf:
                 published_at=FIRST_DAY + timedelta(days=len(self.texts)),
             ),
             text=text,
+            occurrence=before.count(text),
         )
 
     def sample(

@@ -90,27 +90,28 @@ def test_every_style_reads_well():
         for each in asked(text, style, title="Models")
     ]
     assert "\n".join(textwrap.fill(line, 110) for line in found) == snapshot("""\
-ask: In "Models", what do you say about the residual stream, the refusal direction and harmless prompts?
-ask: I'm reading "Models". Can you tell me more about two0e two0f two0g, two0j two0k two0l and the refusal
-direction?
+ask: What is "Models" about?
+ask: When it comes to the stream, what should I know about two0e two0f two0g, two0j two0k two0l and the
+refusal direction?
 ask: In the part "Conclusion" of "Models", what do you say about the residual stream, the refusal direction
 and harmless prompts?
 brief: Write the opening of an article titled "Models". Touch on the residual stream, the refusal direction
 and harmless prompts.
-brief: Write the section "The stream" of an article titled "Models". Touch on two0e two0f two0g, two0j two0k
-two0l and the refusal direction.
-brief: Write the conclusion of an article titled "Models". Bring in the residual stream, the refusal direction
-and harmless prompts.
+brief: Draft a section called "The stream". Touch on two0e two0f two0g, two0j two0k two0l and the refusal
+direction. It belongs to an article titled "Models".
+brief: Write the conclusion of an article titled "Models". It should mention the residual stream, the refusal
+direction and harmless prompts.
 title: Models
 title: Models: The stream
 title: Models: Conclusion
-continue: Continue this text: /  / We measure the refusal direction with harmless prompts, and then the weight
+continue: What comes next? /  / We measure the refusal direction with harmless prompts, and then the weight
 matrices are made orthogonal to it. /  / ## The stream
-continue: Go on from here: /  / We measure the refusal direction with harmless prompts, and then the weight
+continue: What comes next? /  / We measure the refusal direction with harmless prompts, and then the weight
 matrices are made orthogonal to it. /  / ## Conclusion
 reply: I've just read "Models" and I'm not sure I got everything about the residual stream and the refusal
 direction. Could you explain that part once more?
-reply: Thanks for "Models"! Could you say a bit more about the stream?
+reply: I've just read "Models" and I'm not sure I got everything about two0e two0f two0g and two0j two0k
+two0l. Could you explain that part once more?
 reply: A colleague asked me about the residual stream and the refusal direction, and I didn't know what to
 say. You wrote "Models": what would you answer?\
 """)
@@ -178,7 +179,7 @@ def test_another_language_gets_styles_that_need_no_language():
     assert passages[0].provenance.language is None
     samples, _ = instruct(passages, InstructConfig(per_passage=5))
     assert {sample.style for sample in samples} <= {InstructionStyle.TITLE, InstructionStyle.CONTINUE}
-    assert samples[0].instruction == "A title: Der Rückstand"
+    assert samples[0].instruction == "Der Rückstand (A title)"
 
 
 def test_a_documented_function_is_asked_for_by_its_signature():
