@@ -135,6 +135,7 @@ class OpenAIChatModel:
             reply = _added(first, await self._complete(messages, sampling, shape=shape))
         except ModelError as error:
             error.tokens = (first[0] + error.tokens[0], first[1] + error.tokens[1])
+            error.rounds += 1
             raise
         try:
             return read_json(reply.text, shape), reply
@@ -319,5 +320,6 @@ def _added(spent: tuple[int, int], reply: Reply) -> Reply:
         update={
             "prompt_tokens": spent[0] + reply.prompt_tokens,
             "completion_tokens": spent[1] + reply.completion_tokens,
+            "rounds": reply.rounds + 1,
         }
     )

@@ -81,6 +81,7 @@ class Heard:
         if not self.text.strip():
             nothing = self._nothing_said()
             nothing.tokens = (counts.prompt_tokens or 0, counts.completion_tokens or 0)
+            nothing.rounds = 1
             raise nothing
         return Reply(
             text=self.text,

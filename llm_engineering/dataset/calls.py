@@ -21,7 +21,7 @@ from llm_engineering.dataset.scribe import Scribe
 from llm_engineering.domain.answers import Prompt, Reply
 from llm_engineering.domain.config import Sampling
 from llm_engineering.domain.dataset_config import TeacherConfig
-from llm_engineering.domain.errors import ModelReplyInvalid, ModelUnavailable, PromptTooLong
+from llm_engineering.domain.errors import ModelError, ModelReplyInvalid, ModelUnavailable, PromptTooLong
 from llm_engineering.domain.ports import ChatModel, Warehouse
 from llm_engineering.domain.samples import JournalEntry, request_key
 
@@ -52,6 +52,8 @@ class NoReply(StrEnum):
     TIMED_OUT = "timed-out"
     RATE_LIMITED = "rate-limited"
     UNAVAILABLE = "unavailable"
+    PROMPT_TOO_LONG = "prompt-too-long"
+    """For the window of this model: a longer window, or a shorter passage, is another matter for the next run."""
     BUDGET = "budget"
     """Not asked: the budget or the number of calls was used up."""
     SOURCE_GONE = "source-gone"
@@ -112,7 +114,7 @@ class Calls:
     """Asks one model, at most ``config.concurrency`` requests at a time. Use as an asynchronous context manager.
 
     A reply that is of no use is kept in the journal like a good one; what met a closed door (no connection, no answer in
-    time, too many requests) is not, and is asked again by the next run. When a model fails many times in a row, the rest is
+    time, too many requests, too small a window) is not, and is asked again by the next run. When a model is gone, the rest is
     not asked (``cost.stopped``), and the failure is raised if it never answered at all. Several models may share a ``budget``.
     """
 
@@ -188,13 +190,14 @@ class Calls:
         try:
             reply, tokens = await self._spoken(request)
         except ModelReplyInvalid as invalid:
-            reply, error, tokens = invalid.said, invalid.message, invalid.tokens
-            if not reply and not any(tokens):  # a web page, a wrong address: no model has spoken
+            reply, error, tokens = invalid.said, invalid.message, _paid(invalid, most)
+            if not any(tokens):  # a web page, a wrong address: no model has spoken
                 return self._failed(ModelUnavailable(invalid.message, hint=invalid.hint))
         except PromptTooLong as long:
-            return self._failed(ModelUnavailable(long.message, hint=long.hint))
+            tokens = _paid(long, most)
+            return Missing(NoReply.PROMPT_TOO_LONG, long.message)  # the server is well, and the others may fit
         except ModelUnavailable as failure:
-            tokens = most if failure.reason == NoReply.TIMED_OUT else failure.tokens  # it may have been paid for
+            tokens = most if failure.reason == NoReply.TIMED_OUT else _paid(failure, most)  # it may have been paid for
             return self._failed(failure)
         finally:
             self._count(calls=1, prompt_tokens=tokens[0], completion_tokens=tokens[1])
@@ -223,7 +226,11 @@ class Calls:
 
     def _tokens(self, request: Request[Shape], reply: Reply) -> tuple[int, int]:
         count = self._model.count_tokens
-        return (reply.prompt_tokens or request.tokens(count), reply.completion_tokens or count(reply.text))
+        if reply.rounds > 1:  # what was said before the repair is not known
+            read, written = request.most_tokens(count)
+        else:
+            read, written = request.tokens(count), count(reply.text)
+        return (reply.prompt_tokens or read, reply.completion_tokens or written)
 
     def _failed(self, failure: ModelUnavailable) -> Missing:
         self._failures += 1
@@ -281,6 +288,11 @@ async def for_each(items: Sequence[Item], work: Callable[[Item], Awaitable[Resul
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
     return [results[index] for index in range(len(items))]
+
+
+def _paid(error: ModelError, most: tuple[int, int]) -> tuple[int, int]:
+    """What was read and written before an error: by the server's counts, or the most where a model spoke and none came."""
+    return most if error.rounds and not any(error.tokens) else error.tokens
 
 
 def _read(entry: JournalEntry, shape: type[Shape]) -> Shape | Missing:

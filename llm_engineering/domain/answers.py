@@ -54,6 +54,8 @@ class Reply(Frozen):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     finish_reason: str = "stop"
+    rounds: int = 1
+    """Requests that it took: 2 where a reply without the structure that was asked for had to be repaired."""
     lacked: tuple[str, ...] = ()
     """Names of what was asked for and the server does not do, such as ``json_schema`` or ``usage``."""
 

@@ -127,9 +127,12 @@ class ParityFailed(TrainingError):
 
 
 class ModelError(TwinError):
-    """The chat model failed. ``tokens``: what it read and wrote before that, as far as its server says."""
+    """The chat model failed. ``tokens``: what it read and wrote before that, as far as its server says; ``rounds``: requests
+    that it had answered by then.
+    """
 
     tokens: tuple[int, int] = (0, 0)
+    rounds: int = 0
 
 
 class ModelUnavailable(ModelError):
@@ -160,6 +163,7 @@ class ModelReplyInvalid(ModelError):
     def __init__(self, message: str, *, hint: str = "", tokens: tuple[int, int] = (0, 0), said: str = "") -> None:
         super().__init__(message, hint=hint)
         self.tokens = tokens
+        self.rounds = 1 if said else 0
         self.said = said
 
 

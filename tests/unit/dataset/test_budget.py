@@ -11,14 +11,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from llm_engineering.adapters.openai import OpenAIChatModel
 from llm_engineering.adapters.sqlite import SQLiteWarehouse
 from llm_engineering.dataset.budget import Budget, Cost, price
 from llm_engineering.dataset.calls import Request
 from llm_engineering.dataset.teach import Instruction, Lesson, estimate
-from llm_engineering.domain.config import Sampling
+from llm_engineering.domain.config import ChatConfig, Sampling
 from llm_engineering.domain.dataset_config import TeacherConfig
+from llm_engineering.domain.ports import ChatModel
 from llm_engineering.domain.samples import InstructionStyle
-from tests.doubles.teaching import Teacher, lessons, passages, taught
+from tests.doubles.chat_server import ChatServer, fails, says
+from tests.doubles.teaching import Teacher, from_request, lessons, passages, taught
 
 DEAR = {"prompt_price": 1_000_000.0, "completion_price": 2_000_000.0}
 """A token read costs one, a token written two."""
@@ -31,7 +34,7 @@ def warehouse(tmp_path: Path) -> Iterator[SQLiteWarehouse]:
         yield opened
 
 
-def most_of_one(lesson: Lesson, teacher: Teacher, config: TeacherConfig) -> float:
+def most_of_one(lesson: Lesson, teacher: ChatModel, config: TeacherConfig) -> float:
     documents = (lesson.passage.provenance.document_id,)
     request = Request(lesson.template, lesson.prompt(), Instruction, config.sampling, documents)
     return price(request.most_tokens(teacher.count_tokens), config)
@@ -104,6 +107,25 @@ def test_a_server_that_gives_no_counts_is_charged_by_the_estimate(warehouse):
     result = taught(lessons(passages(1, warehouse)), Teacher(tokens=(0, 0)), warehouse, TeacherConfig(**DEAR))
     assert result.cost.prompt_tokens > 200
     assert result.cost.money == result.cost.prompt_tokens + 2 * result.cost.completion_tokens
+
+
+@pytest.mark.parametrize(
+    "replies",
+    [
+        pytest.param((says("no", usage=False),), id="never of use"),
+        pytest.param((says("no", usage=False), says(from_request, usage=False)) * 9, id="of use when repaired"),
+        pytest.param((says("", usage=False),), id="empty"),
+        pytest.param((says("no", usage=False), fails(400, "maximum context length is 10 tokens")) * 9, id="no room"),
+    ],
+)
+def test_a_server_that_gives_no_counts_reaches_the_budget_whatever_its_replies_are_worth(warehouse, replies):
+    planned, config = lessons(passages(9, warehouse)), TeacherConfig(concurrency=1, sampling=SHORT, **DEAR)
+    with ChatServer(*replies) as server:
+        model = OpenAIChatModel(server.url, "double", None, ChatConfig(retries=0))
+        budget = 2.5 * max(most_of_one(lesson, model, config) for lesson in planned)
+        result = taught(planned, model, warehouse, config.model_copy(update={"budget": budget}))
+    assert (result.cost.calls, result.cost.stopped) == (2, "budget")
+    assert result.cost.money <= budget
 
 
 def test_costs_add_up():

@@ -24,7 +24,7 @@ from llm_engineering.domain.chat import rephrasing_prompt, teaching_prompt
 from llm_engineering.domain.config import ChatConfig, Sampling
 from llm_engineering.domain.dataset_config import InstructConfig, TeacherConfig
 from llm_engineering.domain.entities import TombstoneReason
-from llm_engineering.domain.errors import ModelUnavailable, PassageNotSeen
+from llm_engineering.domain.errors import ModelUnavailable, PassageNotSeen, PromptTooLong
 from llm_engineering.domain.samples import InstructionStyle, Origin, Sample
 from tests.doubles.chat_server import ChatServer, Turn, fails, says
 from tests.doubles.teaching import Teacher, from_request, good_reply, lessons, passages, taught
@@ -281,6 +281,19 @@ def test_a_teacher_that_goes_away_ends_the_asking_and_keeps_what_is_there(wareho
     assert (len(result.samples), reasons(result)) == (2, {"unavailable": 28})
     assert result.cost.stopped == "unavailable"
     assert len(server.requests) < 12
+
+
+def test_passages_too_long_for_the_window_cost_the_others_nothing_and_are_asked_again(warehouse):
+    def narrow(prompt: str) -> str:
+        if int(re.search(r'title="On \w+ (\d+)"', prompt)[1]) < 20:
+            raise PromptTooLong("too long for teacher")
+        return good_reply(prompt)
+
+    given, config = lessons(passages(30, warehouse)), TeacherConfig(concurrency=1)
+    result = taught(given, Teacher(narrow), warehouse, config)
+    assert (len(result.samples), reasons(result), result.cost.stopped) == (10, {"prompt-too-long": 20}, "")
+    again = taught(given, Teacher(), warehouse, config)
+    assert (len(again.samples), again.cost.calls) == (30, 20)
 
 
 def test_a_web_page_at_the_address_is_no_reply_that_is_kept(warehouse):
