@@ -14,6 +14,7 @@ from llm_engineering.crawl.transfer import export_lines, import_from
 from llm_engineering.dataset.store import holding, unreadable
 from llm_engineering.domain.entities import TombstoneReason
 from llm_engineering.domain.errors import UnknownDocument, UsageError
+from llm_engineering.training.keep import clear_exports
 from llm_engineering.training.lineage import runs_that_saw
 from tools.entry import main, settings_with_logging
 from tools.summary import require_success
@@ -97,7 +98,10 @@ def forget(document: Annotated[str, typer.Argument(help="document id, URL or pat
     ids = [item.id for item in found]
     datasets = bootstrap.datasets_folder(settings)
     held, mute = [f"{card.name} {card.version}" for _, card in holding(datasets, ids)], unreadable(datasets)
-    saw = bootstrap.open_registry(settings).saw(ids)
+    registry = bootstrap.open_registry(settings)
+    registry.tidy()
+    clear_exports(settings.twin_home / "exports")
+    saw = registry.saw(ids)
     runs, unknown = runs_that_saw(bootstrap.training_folder(settings), ids)
     places = [settings.twin_home / "evaluation" / model.reference for model in saw]
     reports = [place for place in places if place.exists()]
@@ -126,8 +130,8 @@ def forget(document: Annotated[str, typer.Argument(help="document id, URL or pat
         sys.stdout.write(f"It is still in the weights of the training run {run}. Remove that folder.\n")
     for run in unknown:
         sys.stdout.write(
-            f"The dataset of the training run {run} is gone or has changed: the text may be in its weights. Remove that "
-            "folder if you cannot rule it out.\n"
+            f"What the training run {run} saw is gone or has changed: the text may be in its weights. Remove that folder if "
+            "you cannot rule it out.\n"
         )
     for model in saw:
         sys.stdout.write(f"It is still in the weights of {model.reference} ({model.stage}).\n")

@@ -187,6 +187,12 @@ class FolderRegistry:
         wanted = set(document_ids)
         return [m for m in self.versions() if not m.erased and not wanted.isdisjoint(m.lineage.document_ids)]
 
+    def tidy(self) -> None:
+        """See the port. Waits for a registration that is under way."""
+        for left in self._root.glob(f"*/{_UNFINISHED}"):
+            with self._writing(left.parent):
+                shutil.rmtree(left, ignore_errors=True)
+
     def _exactly(self, reference: str) -> ModelVersion:
         if Reference.parse(reference).version is None:
             raise UsageError(f"{reference!r} names no version", hint="Name one as NAME@VERSION: poe models list")

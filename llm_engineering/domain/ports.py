@@ -471,3 +471,7 @@ class Registry(Protocol):
     def saw(self, document_ids: Collection[str]) -> list[ModelVersion]:
         """The versions whose training saw any of these documents and whose files are still here."""
         ...
+
+    def tidy(self) -> None:
+        """Remove what killed processes left, which counts for nothing and yet holds weights."""
+        ...

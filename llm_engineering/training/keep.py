@@ -1,9 +1,12 @@
 """Keeping what was trained: export behind the gate, then the registry, as a candidate."""
 
+import fcntl
 import hashlib
+import os
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from llm_engineering.domain.errors import StoreError
@@ -15,6 +18,7 @@ from llm_engineering.training.lineage import lineage_of
 from llm_engineering.training.parity import Tolerances
 from llm_engineering.training.run import ADAPTER
 
+_EXPORT, _LOCK = "export-", "lock"
 _WEIGHTS = f"{ADAPTER}/adapter_model.safetensors"
 
 
@@ -42,14 +46,37 @@ def keep(
     lineage = lineage_of(run, start=start)
     if known := find_kept(run, name=name, registry=registry, lineage=lineage, gguf=gguf):
         return known, None
-    out = work / f"export-{uuid.uuid4().hex}"
-    out.parent.mkdir(parents=True, exist_ok=True)
+    out = work / f"{_EXPORT}{uuid.uuid4().hex}"
+    with _exporting(work):
+        try:
+            report = export(run, out, name=name, base=base, gguf=gguf, evaluation=evaluation, tolerances=tolerances)
+            version = registry.register(out, name=name, lineage=lineage, metrics=evaluation)
+            return version, report.model_copy(update={"folder": str(registry.folder(version))})
+        finally:
+            shutil.rmtree(out, ignore_errors=True)
+
+
+def clear_exports(work: Path) -> None:
+    """Remove the weights that killed exports left in ``work``; nothing while one is under way."""
+    if work.is_dir():
+        with _exporting(work):
+            pass
+
+
+@contextmanager
+def _exporting(work: Path) -> Iterator[None]:
+    """Be one of those that export into ``work``. Who is alone there first removes what killed ones left."""
+    work.mkdir(parents=True, exist_ok=True)
+    lock = os.open(work / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        report = export(run, out, name=name, base=base, gguf=gguf, evaluation=evaluation, tolerances=tolerances)
-        version = registry.register(out, name=name, lineage=lineage, metrics=evaluation)
-        return version, report.model_copy(update={"folder": str(registry.folder(version))})
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for left in work.glob(f"{_EXPORT}*"):
+                shutil.rmtree(left)
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        yield
     finally:
-        shutil.rmtree(out, ignore_errors=True)
+        os.close(lock)
 
 
 def find_kept(

@@ -1,6 +1,6 @@
 """From a run back to the documents whose words it was trained on, and from documents to the runs."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from llm_engineering.domain.errors import UsageError
@@ -17,20 +17,11 @@ SEEN = (Split.TRAIN, Split.VALIDATION)
 def lineage_of(run: Path, *, start: Path | None = None) -> Lineage:
     """The lineage of the run in this folder (``out/sft`` or ``out/dpo``), from its record and its datasets.
 
-    A DPO run began with the SFT run in ``start``, by default its neighbour: what that one saw, this one saw.
+    A DPO run began with the run in ``start``, by default the SFT run beside it: what that one saw, this one saw.
     Raises :class:`UsageError` if a record or a dataset is gone, or is not the one that was trained on.
     """
     provenance = finished_run(run)
-    runs = [provenance]
-    if provenance.started_from is not None:
-        place = start or run.parent / "sft"
-        first = read_provenance(place)
-        if first is None or folder_digest(place / ADAPTER) != provenance.started_from:
-            raise UsageError(
-                f"The run in {run} began with an adapter that does not lie in {place}",
-                hint="Name the SFT run that it began with: without it nobody knows which documents it saw.",
-            )
-        runs.insert(0, first)
+    runs = _stages(run, provenance, start)
     return Lineage(
         base=provenance.base,
         base_digest=provenance.base_digest,
@@ -45,26 +36,47 @@ def lineage_of(run: Path, *, start: Path | None = None) -> Lineage:
 def runs_that_saw(root: Path, document_ids: Collection[str]) -> tuple[list[Path], list[Path]]:
     """The folders of runs under ``root`` that learnt from any of these documents, finished or not; and those that may have.
 
-    Nobody knows it of a run whose dataset is gone or has changed.
+    What a run saw, one saw that began with its adapter, wherever it lies under ``root``. Nobody knows it of a run whose
+    dataset is gone or has changed, or that began with an adapter that is nowhere there.
     """
-    saw, unknown = [], []
-    for folder in sorted({record.parent.parent for record in root.glob(f"*/*/{RECORD}")}):
-        told = [_may_have_seen(record.parent, document_ids) for record in folder.glob(f"*/{RECORD}")]
-        if True in told:
-            saw.append(folder)
-        elif None in told:
-            unknown.append(folder)
-    return saw, unknown
+    records = {file.parent: read_provenance(file.parent) for file in root.glob(f"*/*/{RECORD}")}
+    begun_with = {folder_digest(place / ADAPTER): record for place, record in records.items() if record}
+    told: dict[Path, list[bool | None]] = {}
+    for place, record in records.items():
+        told.setdefault(place.parent, []).append(_may_have_seen(record, document_ids, begun_with))
+    saw = [folder for folder in sorted(told) if True in told[folder]]
+    return saw, [folder for folder in sorted(told) if None in told[folder] and folder not in saw]
 
 
-def _may_have_seen(run: Path, document_ids: Collection[str]) -> bool | None:
-    provenance = read_provenance(run)
-    if provenance is None:
+def _may_have_seen(
+    run: Provenance | None, document_ids: Collection[str], begun_with: Mapping[str, Provenance]
+) -> bool | None:
+    """``begun_with``: the runs by the digests of their adapters. ``None`` where nobody knows."""
+    if run is None:
         return None
     try:
-        return not _documents(provenance).isdisjoint(document_ids)
+        own = not _documents(run).isdisjoint(document_ids)
     except UsageError:  # its dataset is gone or has changed: "unknown" is the answer
-        return None
+        own = None
+    if own or run.started_from is None:
+        return own
+    others = {digest: each for digest, each in begun_with.items() if digest != run.started_from}
+    earlier = _may_have_seen(begun_with.get(run.started_from), document_ids, others)
+    return None if own is None and not earlier else earlier
+
+
+def _stages(run: Path, provenance: Provenance, start: Path | None) -> list[Provenance]:
+    """The records of every stage whose weights are in this run's, the first one first."""
+    if provenance.started_from is None:
+        return [provenance]
+    place = start or run.parent / "sft"
+    first = read_provenance(place)
+    if first is None or folder_digest(place / ADAPTER) != provenance.started_from:
+        raise UsageError(
+            f"The run in {run} began with an adapter that does not lie in {place}",
+            hint="Name the SFT run that it began with: without it nobody knows which documents it saw.",
+        )
+    return [*_stages(place, first, None), provenance]
 
 
 def finished_run(run: Path) -> Provenance:

@@ -259,3 +259,11 @@ def test_a_killed_process_leaves_nothing_that_counts(three: Registry, tmp_path: 
     assert stages(three) == [RETIRED, CURRENT, CANDIDATE]
     assert three.register(tmp_path / "run9", name="ann", lineage=lineage()).version == 4
     assert not (tmp_path / "registry" / "ann" / ".unfinished").exists()
+
+
+def test_tidying_removes_what_a_killed_process_left_and_nothing_else(three: Registry, tmp_path: Path) -> None:
+    before = stages(three)
+    start(tmp_path / "registry", a_folder(tmp_path / "run9", "w9"), 9, "kill").communicate(timeout=120)
+    three.tidy()
+    assert not list((tmp_path / "registry").rglob(".unfinished"))
+    assert stages(three) == before and three.folder(three.find("ann@3"))

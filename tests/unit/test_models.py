@@ -196,7 +196,16 @@ def test_forgetting_a_document_names_the_training_runs_and_reports(
     assert (told["runs"], told["runs_unknown"], told["reports"]) == ([str(held)], [str(lost)], [str(report)])
     said = " ".join(invoke("forget", document, tool=warehouse).stdout.split())
     assert f"training run {held}. Remove that folder" in said and str(report) in said
-    assert f"{lost} is gone or has changed" in said and "training/clean" not in said
+    assert f"What the training run {lost} saw is gone" in said and "training/clean" not in said
+
+
+def test_forgetting_removes_weights_that_were_never_whole(kept: Settings, document: str, invoke: Invoke) -> None:
+    export = kept.twin_home / "exports" / "export-0.partial" / "merged"
+    version = kept.twin_home / "models-registry" / "ann" / ".unfinished"
+    for left in (export, version):
+        left.mkdir(parents=True)
+    invoke("forget", document, tool=warehouse)
+    assert not export.exists() and not version.exists()
 
 
 def test_forgetting_a_document_names_folders_of_datasets_that_nobody_can_speak_for(

@@ -10,7 +10,7 @@ import pytest
 
 from llm_engineering.domain.errors import UsageError
 from llm_engineering.training.data import dataset_version
-from llm_engineering.training.lineage import documents_in, lineage_of
+from llm_engineering.training.lineage import documents_in, lineage_of, runs_that_saw
 from llm_engineering.training.provenance import folder_digest
 from llm_engineering.training.report import TrainingReport
 
@@ -74,6 +74,41 @@ def test_a_dpo_model_saw_what_the_sft_run_saw_that_it_began_with(run: Path, tmp_
     with pytest.raises(UsageError, match="began with an adapter that does not lie in"):
         lineage_of(dpo)
     assert lineage_of(dpo, start=moved) == lineage
+
+
+@pytest.fixture
+def later(run: Path, tmp_path: Path) -> Path:
+    """A DPO run in another folder, on other pairs, that began with the adapter of ``run``."""
+    pairs = a_dataset(tmp_path / "pairs", preference_train=[{"document_id": "d9"}])
+    dpo = Path(shutil.copytree(run, tmp_path / "out-later" / "dpo"))
+    version = dataset_version(pairs)
+    told(dpo, stage="dpo", started_from=folder_digest(run / "adapter"), dataset=str(pairs), dataset_version=version)
+    (dpo / "adapter" / "adapter_config.json").write_text("{}")  # its own weights are others
+    return dpo
+
+
+def test_what_a_run_saw_is_in_every_run_that_began_with_its_adapter(run: Path, later: Path, tmp_path: Path) -> None:
+    assert runs_that_saw(tmp_path, ["d1"]) == ([run.parent, later.parent], [])
+    assert runs_that_saw(tmp_path, ["d9"]) == ([later.parent], [])
+    assert runs_that_saw(tmp_path, ["unseen"]) == ([], [])
+
+
+def test_a_run_may_have_seen_anything_that_began_with_an_adapter_nobody_has(
+    run: Path, later: Path, tmp_path: Path
+) -> None:
+    shutil.rmtree(run.parent)
+    assert runs_that_saw(tmp_path, ["d1"]) == ([], [later.parent])
+    assert runs_that_saw(tmp_path, ["d9"]) == ([later.parent], [])
+
+
+def test_a_run_that_began_with_a_dpo_run_saw_what_all_before_it_saw(run: Path, later: Path, tmp_path: Path) -> None:
+    third = Path(shutil.copytree(later, tmp_path / "third" / "dpo"))
+    told(third, started_from=folder_digest(later / "adapter"))
+    (third / "adapter" / "adapter_config.json").write_text("[]")
+    Path(shutil.copytree(run, later.parent / "sft"))
+    assert lineage_of(third, start=later).document_ids == ("d1", "d2", "d3", "d4", "d5", "d9")
+    assert lineage_of(third, start=later).trained == ("sft", "dpo", "dpo")
+    assert third.parent in runs_that_saw(tmp_path, ["d1"])[0]
 
 
 def test_a_dataset_that_changed_or_went_says_so(run: Path, tmp_path: Path) -> None:
