@@ -1,18 +1,30 @@
 """Two reports side by side: every figure that both have, and how sure the difference is."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from pydantic import ValidationError
+import numpy as np
+from pydantic import JsonValue, ValidationError
 
 from llm_engineering.domain.entities import Frozen
 from llm_engineering.domain.errors import UsageError
 from llm_engineering.domain.evaluation_config import EvaluationConfig
 from llm_engineering.evaluation.intervals import Interval
-from llm_engineering.evaluation.report import JSON, EvaluationReport, Part
+from llm_engineering.evaluation.report import GEOMETRIC, JSON, MEAN, UNIT, EvaluationReport, Figure, Part
 from llm_engineering.evaluation.resampling import bounds, multiplicities
 
-_HOLD = ("id", "group", "weight")
+FEWEST_DOCUMENTS = 4
+"""With fewer the bootstrap knows nothing of other documents: two runs always seem to differ."""
+OTHER_TEXTS, OTHER_UNITS, TOO_FEW = "other texts", "other units", "too few documents"
+SAME, DIFFERS, APART = "not told apart", "differs", "apart"
+_HOW_TOLD = (
+    f"Texts that both runs have are compared one by one: `{DIFFERS}` or `{SAME}`. Where a run kept no value for each text, "
+    f"intervals that do not touch lie `{APART}`. Nothing is said of `{OTHER_TEXTS}`, `{OTHER_UNITS}` (other tokens), and "
+    f"`{TOO_FEW}` (under {FEWEST_DOCUMENTS})."
+)
+_TEXTS = ("dataset", "author", "held-out instructions")
+"""Facts by which two runs were over the same texts."""
 
 
 class Difference(Frozen):
@@ -23,15 +35,21 @@ class Difference(Frozen):
     first: Interval
     second: Interval
     paired: Interval | None
-    """Second less first over the same texts, whole documents drawn; ``None`` where the runs have no texts in common there."""
+    """Second less first over the same texts, whole documents drawn; ``None`` where no text has a value in both."""
+    hindered: str = ""
+    """Why the two cannot be compared: they are of other texts, or in other units."""
 
     @property
     def told(self) -> str:
-        """Whether chance explains it."""
+        """Whether chance explains it; where the texts were not paired, only intervals that lie apart say that it does not."""
+        if self.hindered:
+            return self.hindered
+        known = [each.documents for each in (self.paired or self.first, self.paired or self.second)]
+        if any(count is not None and count < FEWEST_DOCUMENTS for count in known):
+            return TOO_FEW
         if self.paired is None:
-            apart = self.first.high < self.second.low or self.second.high < self.first.low
-            return "apart" if apart else "not told apart"
-        return "not told apart" if self.paired.low <= 0 <= self.paired.high else "differs"
+            return APART if self.first.high < self.second.low or self.second.high < self.first.low else SAME
+        return SAME if self.paired.low <= 0 <= self.paired.high else DIFFERS
 
 
 class Compared(Frozen):
@@ -58,19 +76,14 @@ def read_report(folder: Path) -> EvaluationReport:
 def compare(first: EvaluationReport, second: EvaluationReport, *, config: EvaluationConfig) -> Compared:
     """Every figure that both have. Where both kept a value per text, texts of both are compared one by one."""
     parts = {part.name: part for part in second.parts}
+    alike = all(first.facts.get(name) == second.facts.get(name) for name in _TEXTS)
     differences = [
-        Difference(
-            part=part.name,
-            figure=figure.name,
-            first=figure.interval,
-            second=other.interval,
-            paired=_paired(figure.name, part, parts[part.name], config=config),
-        )
+        _difference(part, parts[part.name], figure, other, alike=alike, config=config)
         for part in first.parts
         if part.name in parts
         for figure in part.figures
         for other in parts[part.name].figures
-        if figure.name == other.name and figure.interval and other.interval
+        if figure.name == other.name
     ]
     names = {*first.facts, *second.facts}
     facts = {
@@ -78,7 +91,8 @@ def compare(first: EvaluationReport, second: EvaluationReport, *, config: Evalua
         for name in sorted(names)
         if (pair := (first.facts.get(name, "–"), second.facts.get(name, "–")))[0] != pair[1]
     }
-    return Compared(first=first.out, second=second.out, facts=facts, differences=tuple(differences))
+    found = tuple(each for each in differences if each is not None)
+    return Compared(first=first.out, second=second.out, facts=facts, differences=found)
 
 
 def markdown(compared: Compared) -> str:
@@ -88,39 +102,73 @@ def markdown(compared: Compared) -> str:
     for part in dict.fromkeys(each.part for each in compared.differences):
         lines += ["", f"## {part}", "", "| figure | first | second | second less first | |", "|---|---:|---:|---:|---|"]
         lines += [_row(each) for each in compared.differences if each.part == part]
-    if not compared.differences:
-        lines += ["", "The two reports have no figure in common."]
+    lines += ["", _HOW_TOLD if compared.differences else "The two reports have no figure in common."]
     return "\n".join(lines) + "\n"
 
 
 def _row(each: Difference) -> str:
-    change = f"{each.second.mean - each.first.mean:+.3f}"
+    change = "–" if each.hindered else f"{each.second.mean - each.first.mean:+.3f}"
     if each.paired:
         change = f"{each.paired.mean:+.3f} ({each.paired.low:+.3f} – {each.paired.high:+.3f}, n={each.paired.n})"
     return f"| {each.figure} | {each.first.mean:.3f} | {each.second.mean:.3f} | {change} | {each.told} |"
 
 
-def _paired(figure: str, first: Part, second: Part, *, config: EvaluationConfig) -> Interval | None:
-    """Difference of the weighted means over the texts of both, resampled by document."""
-    ours, theirs = _values(figure, first), _values(figure, second)
-    both = sorted(ours.keys() & theirs.keys())
-    groups = {name: number for number, name in enumerate(sorted({ours[id_][1] for id_ in both}))}
-    if not groups:
+class _Value(NamedTuple):
+    """Of one text."""
+
+    value: float
+    document: str
+    weight: float
+    unit: JsonValue
+    mean: JsonValue
+
+
+def _difference(
+    first: Part, second: Part, figure: Figure, other: Figure, *, alike: bool, config: EvaluationConfig
+) -> Difference | None:
+    if figure.interval is None or other.interval is None:
         return None
-    drawn = multiplicities(len(groups), config)[:, [groups[ours[id_][1]] for id_ in both]]
+    ours, theirs = _values(figure.name, first), _values(figure.name, second)
+    both = sorted(ours.keys() & theirs.keys())
+    hindered, paired = "", None
+    if any(ours[id_].unit != theirs[id_].unit for id_ in both):
+        hindered = OTHER_UNITS
+    elif both:
+        paired = _paired([ours[id_] for id_ in both], [theirs[id_] for id_ in both], config=config)
+    elif (ours and theirs) or not alike:
+        hindered = OTHER_TEXTS
+    return Difference(
+        part=first.name,
+        figure=figure.name,
+        first=figure.interval,
+        second=other.interval,
+        paired=paired,
+        hindered=hindered,
+    )
+
+
+def _paired(ours: Sequence[_Value], theirs: Sequence[_Value], *, config: EvaluationConfig) -> Interval:
+    """Difference of the weighted means over the texts of both, resampled by document."""
+    documents = {name: number for number, name in enumerate(sorted({each.document for each in ours}))}
+    drawn = multiplicities(len(documents), config)[:, [documents[each.document] for each in ours]]
     means, plain = [], []
     for side in (ours, theirs):
-        values, weights = [side[id_][0] for id_ in both], [side[id_][2] for id_ in both]
-        products = [value * weight for value, weight in zip(values, weights, strict=True)]
-        means.append((drawn @ products) / (drawn @ weights))
-        plain.append(sum(products) / sum(weights))
-    return bounds(means[1] - means[0], of=plain[1] - plain[0], n=len(both), config=config)
+        geometric = side[0].mean == GEOMETRIC
+        values = np.array([each.value for each in side])
+        weights = np.array([each.weight for each in side])
+        products = weights * (np.log(values) if geometric else values)
+        drawn_means, mean = (drawn @ products) / (drawn @ weights), products.sum() / weights.sum()
+        means.append(np.exp(drawn_means) if geometric else drawn_means)
+        plain.append(float(np.exp(mean) if geometric else mean))
+    difference = plain[1] - plain[0]
+    return bounds(means[1] - means[0], of=difference, n=len(ours), documents=len(documents), config=config)
 
 
-def _values(figure: str, part: Part) -> Mapping[str, tuple[float, str, float]]:
-    """By id of a text: the figure's value, the document, the weight."""
+def _values(figure: str, part: Part) -> Mapping[str, _Value]:
+    """The figure's value of each text, by its id."""
     return {
-        str(row["id"]): (float(value), str(row["group"]), float(row["weight"]))  # type: ignore[arg-type]  # floats by key
+        str(row["id"]): _Value(float(value), str(row["group"]), float(weight), row.get(UNIT), row.get(MEAN))
         for row in part.rows
-        if all(name in row for name in _HOLD) and isinstance(value := row.get(figure), int | float)
+        if "id" in row and "group" in row
+        if isinstance(value := row.get(figure), int | float) and isinstance(weight := row.get("weight"), int | float)
     }

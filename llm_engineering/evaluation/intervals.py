@@ -18,6 +18,8 @@ class Interval(Frozen):
     low: float
     high: float
     n: int
+    documents: int | None = None
+    """How many documents were drawn from, where whole documents were; of one alone nothing can be said of others."""
 
 
 def interval(values: Sequence[float], *, config: EvaluationConfig) -> Interval | None:

@@ -1,6 +1,9 @@
 """Memorisation: how much of the twin's output stands word for word in its training text, beside the author's own habit."""
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from pydantic import JsonValue
 
 from llm_engineering.domain.evaluation_config import EvaluationConfig
 from llm_engineering.domain.twin_evaluation_config import MemorisationConfig
@@ -31,12 +34,13 @@ def memorisation(
     texts = [words_of(each.text) for side in sides.values() for each in side]
     found = iter(matches(texts, ((each.document_id, words_of(each.text)) for each in training)))
     of_side = {name: [next(found) for _ in side] for name, side in sides.items()}
-    figures = [_figures(name, side, of_side[name], config, evaluation) for name, side in sides.items()]
+    figures = [_side(name, side, of_side[name], config, evaluation) for name, side in sides.items()]
     counts = {f"longest verbatim run, {name} (words)": _longest(of_side[name]) for name in sides}
     missing = "" if any(each.text.strip() for each in twin) else "the twin has written nothing"
     shares = Part(
         name=NAME,
-        figures=tuple(share for share, _ in figures),
+        figures=tuple(share.figure for share, _ in figures),
+        rows=tuple(row for share, _ in figures for row in share.rows),
         counts=counts,
         notes=(
             f"Share of the runs of {config.gram} words that stand in the training text.",
@@ -45,7 +49,16 @@ def memorisation(
         findings=_findings(sides[TWIN], of_side[TWIN], least=config.gram),
         missing=missing,
     )
-    return [shares, Part(name=RUNS, figures=tuple(run for _, run in figures), missing=missing)]
+    runs = [run for _, run in figures]
+    return [
+        shares,
+        Part(
+            name=RUNS,
+            figures=tuple(run.figure for run in runs),
+            rows=tuple(row for run in runs for row in run.rows),
+            missing=missing,
+        ),
+    ]
 
 
 def words_of(text: str) -> list[str]:
@@ -53,21 +66,46 @@ def words_of(text: str) -> list[str]:
     return words(text)
 
 
-def _figures(
+class _Told(NamedTuple):
+    """A figure, and its value for each document."""
+
+    figure: Figure
+    rows: tuple[dict[str, JsonValue], ...]
+
+
+def _side(
     name: str,
     texts: Sequence[StyleText],
     found: Sequence[Matches],
     config: MemorisationConfig,
     evaluation: EvaluationConfig,
-) -> tuple[Figure, Figure]:
+) -> tuple[_Told, _Told]:
+    """Share of known runs, and the longest one of a text in the mean."""
+    documents = [each.document_id for each in texts]
+
+    def told(figure: str, sums: Sequence[float], counts: Sequence[float]) -> _Told:
+        above, below = dict.fromkeys(documents, 0.0), dict.fromkeys(documents, 0.0)
+        for document, value, count in zip(documents, sums, counts, strict=True):
+            above[document] += value
+            below[document] += count
+        rows: tuple[dict[str, JsonValue], ...] = tuple(
+            {"id": document, "group": document, "weight": weight, figure: above[document] / weight}
+            for document, weight in below.items()
+            if weight
+        )
+        return _Told(
+            Figure(name=figure, over="texts", interval=ratio(sums, counts, documents, config=evaluation)), rows
+        )
+
     grams = [each.grams(config.gram) for each in found]
-    groups = [each.document_id for each in texts]
     runs = [float(each.longest.length) if each.longest else 0.0 for each in found]
-    share = ratio([known for known, _ in grams], [all_ for _, all_ in grams], groups, config=evaluation)
-    longest = ratio(runs, [1.0] * len(runs), groups, config=evaluation)
     return (
-        Figure(name=f"share of {config.gram}-grams in the training text, {name}", over="texts", interval=share),
-        Figure(name=f"longest verbatim run of a text (words), {name}", over="texts", interval=longest),
+        told(
+            f"share of {config.gram}-grams in the training text, {name}",
+            [known for known, _ in grams],
+            [whole for _, whole in grams],
+        ),
+        told(f"longest verbatim run of a text (words), {name}", runs, [1.0] * len(runs)),
     )
 
 

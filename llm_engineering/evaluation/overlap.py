@@ -86,7 +86,9 @@ def _bleu(answered: Sequence[Answered], groups: Sequence[str], bleu: BLEU, evalu
     return Figure(
         name=name,
         over=over,
-        interval=bounds(values, of=_score(bleu, counted.sum(0)), n=len(answered), config=evaluation),
+        interval=bounds(
+            values, of=_score(bleu, counted.sum(0)), n=len(answered), documents=len(names), config=evaluation
+        ),
     )
 
 

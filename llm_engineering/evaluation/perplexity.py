@@ -14,7 +14,7 @@ from llm_engineering.domain.entities import Frozen
 from llm_engineering.domain.errors import TrainingError
 from llm_engineering.domain.evaluation_config import EvaluationConfig
 from llm_engineering.domain.twin_evaluation_config import PerplexityConfig
-from llm_engineering.evaluation.report import Figure, Part
+from llm_engineering.evaluation.report import GEOMETRIC, MEAN, UNIT, Figure, Part
 from llm_engineering.evaluation.resampling import Numbers, ratio
 
 NAME, SURPRISE = "Perplexity on the author's held-out text", "Bits and nats of the author's held-out text"
@@ -141,21 +141,44 @@ def perplexity(told: Mapping[str, Sequence[Told]], *, evaluation: EvaluationConf
             *((f"A perplexity of {LARGEST:g} stands for any that is larger.",) if diverged else ()),
         ),
         missing=missing,
+        rows=tuple(
+            {
+                "id": each.id,
+                "group": each.document_id,
+                "weight": float(each.tokens),
+                UNIT: f"{each.tokens} tokens",
+                MEAN: GEOMETRIC,
+                f"perplexity, {name}": float(_exp(np.array(each.nats / each.tokens))),
+            }
+            for name, texts in told.items()
+            for each in texts
+            if each.tokens
+        ),
     )
     logarithms = Part(
         name=SURPRISE,
         figures=tuple(figures),
         missing=missing,
         rows=tuple(
-            {
-                "id": each.id,
-                "group": each.document_id,
-                "weight": float(each.tokens),
-                f"nats per token, {name}": each.nats / each.tokens,
-            }
+            row
             for name, texts in told.items()
             for each in texts
-            if each.tokens
+            for row in (
+                {
+                    "id": each.id,
+                    "group": each.document_id,
+                    "weight": float(each.tokens),
+                    UNIT: f"{each.tokens} tokens",
+                    f"nats per token, {name}": each.nats / max(1, each.tokens),
+                },
+                {
+                    "id": each.id,
+                    "group": each.document_id,
+                    "weight": float(each.characters),
+                    f"bits per character, {name}": each.nats / np.log(2) / max(1, each.characters),
+                },
+            )
+            if row["weight"]
         ),
     )
     return [per_token, logarithms]

@@ -11,6 +11,8 @@ from llm_engineering.evaluation.intervals import Interval
 from llm_engineering.evaluation.questions import LeftOut
 
 JSON, MARKDOWN, CHART = "report.json", "report.md", "report.png"
+UNIT, MEAN, GEOMETRIC = "unit", "mean", "geometric"
+"""Keys of a row: its values are compared with those of the same unit alone; figures are weighted means, or geometric ones."""
 _MOST_LINES = 20
 """Questions of one kind that the Markdown lists; the JSON has all."""
 
@@ -36,7 +38,7 @@ class Part(Frozen):
     findings: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Questions worth a look, by what happened to them."""
     rows: tuple[dict[str, JsonValue], ...] = ()
-    """What became of each question."""
+    """What became of each question; or a text's value of each figure, with ``id``, ``group`` (its document) and ``weight``."""
 
 
 class Evaluated(Frozen):
@@ -118,4 +120,6 @@ def _row(figure: Figure) -> str:
     if figure.interval is None:
         return f"| {figure.name} | – | – | no {figure.over} |"
     found = figure.interval
-    return f"| {figure.name} | {found.mean:.3f} | {found.low:.3f} – {found.high:.3f} | {found.n} {figure.over} |"
+    interval = "–" if found.documents == 1 else f"{found.low:.3f} – {found.high:.3f}"
+    of = {None: "", 1: " of one document"}.get(found.documents, f" of {found.documents} documents")
+    return f"| {figure.name} | {found.mean:.3f} | {interval} | {found.n} {figure.over}{of} |"

@@ -19,12 +19,15 @@ def multiplicities(groups: int, config: EvaluationConfig) -> Numbers:
     return generator.multinomial(groups, np.full(groups, 1 / groups), size=config.resamples).astype(np.float64)
 
 
-def bounds(values: Numbers, *, of: float, n: int, config: EvaluationConfig) -> Interval:
-    """The percentile interval of resampled values around the figure itself, ``of``, which it always holds."""
+def bounds(values: Numbers, *, of: float, n: int, documents: int, config: EvaluationConfig) -> Interval:
+    """The percentile interval of resampled values around the figure itself, ``of``, which it always holds.
+
+    Of one document it has no width, and of few it is too narrow: ``documents`` says of how many.
+    """
     tail = (1 - config.level) / 2
     finite = values[np.isfinite(values)]
     low, high = np.quantile(finite, [tail, 1 - tail]) if finite.size else (of, of)
-    return Interval(mean=of, low=min(float(low), of), high=max(float(high), of), n=n)
+    return Interval(mean=of, low=min(float(low), of), high=max(float(high), of), n=n, documents=documents)
 
 
 def ratio(
@@ -49,7 +52,8 @@ def ratio(
     drawn = multiplicities(len(names), config)
     under = drawn @ below
     means = (drawn @ above)[under > 0] / under[under > 0]
-    return bounds(then(means), of=float(then(np.array([above.sum() / below.sum()]))[0]), n=len(sums), config=config)
+    whole = float(then(np.array([above.sum() / below.sum()]))[0])
+    return bounds(then(means), of=whole, n=len(sums), documents=len(names), config=config)
 
 
 class Block:
@@ -96,4 +100,4 @@ def auc(blocks: Sequence[Block], *, n: int, config: EvaluationConfig) -> Interva
             pairs[part] += left.sum(1) * top.sum(1)
         right = [right[0] + float(wins.sum()), right[1] + wins.size]
     kept = pairs > 0
-    return bounds(won[kept] / pairs[kept], of=right[0] / right[1], n=n, config=config)
+    return bounds(won[kept] / pairs[kept], of=right[0] / right[1], n=n, documents=len(names), config=config)

@@ -90,8 +90,8 @@ def _next(store: BlindPairs, judge: str) -> NextPair:
     pairs, choices = store.pairs(), [choice for choice in store.choices() if choice.judge == judge]
     ids = {choice.pair_id for choice in choices}
     others = [pair for pair in pairs if pair.id not in ids]
-    met = [*choices, *(pair for pair in pairs if pair.id in ids)]
-    known = {document for each in met for document in each.document_ids}
+    met = [choice.document_ids for choice in choices] + [pair.document_ids for pair in pairs if pair.id in ids]
+    known = {document for document_ids in met for document in document_ids}
     left = [pair for pair in others if known.isdisjoint(pair.document_ids)]
     to_come = len({pair.document_ids or pair.id for pair in left})
     chosen = min(left, key=lambda pair: random.Random(f"{judge} {pair.id}").random(), default=None)

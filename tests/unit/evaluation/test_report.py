@@ -140,3 +140,17 @@ def test_the_picture_says_which_intervals_it_shows():
 def test_a_part_with_figures_never_says_that_nothing_was_evaluated(tmp_path):
     found = report(tmp_path, Evaluated(parts=(PARTLY,)))
     assert "Not everything was evaluated: the other half is not there" in markdown(found, level=0.95)
+
+
+def test_an_interval_over_one_document_is_not_shown(tmp_path):
+    found = Interval(mean=0.5, low=0.5, high=0.5, n=3, documents=1)
+    part = Part(name="x", figures=(Figure(name="y", over="texts", interval=found),))
+    assert "| y | 0.500 | – | 3 texts of one document |" in markdown(
+        report(tmp_path, Evaluated(parts=(part,))), level=0.95
+    )
+    several = part.model_copy(
+        update={
+            "figures": (part.figures[0].model_copy(update={"interval": found.model_copy(update={"documents": 2})}),)
+        }
+    )
+    assert "3 texts of 2 documents |" in markdown(report(tmp_path, Evaluated(parts=(several,))), level=0.95)
