@@ -7,7 +7,8 @@ from llm_engineering.domain.evaluation_config import EvaluationConfig
 from llm_engineering.training.recipe import Recipe
 from steps.dataset import build_dataset, store_dataset
 from steps.failure import remember
-from steps.training import keep_twin, pair_up, train_dpo, train_sft
+from steps.keeping import keep_twin
+from steps.training import pair_up, train_dpo, train_sft
 
 
 @pipeline(name="training", on_failure=remember)

@@ -1,6 +1,7 @@
 """From a trained model to everything that can be said of it on held-out text, and whether it may be promoted."""
 
 import asyncio
+import logging
 from functools import partial
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -9,24 +10,27 @@ from zenml import log_metadata, step
 
 from llm_engineering import bootstrap
 from llm_engineering.domain.config import ChatConfig
+from llm_engineering.domain.entities import Frozen, now
 from llm_engineering.domain.errors import UsageError
 from llm_engineering.domain.evaluation_config import EvaluationConfig
-from llm_engineering.domain.ports import Registry
-from llm_engineering.domain.registry import ModelStage, ModelVersion
+from llm_engineering.domain.samples import request_key
+from llm_engineering.evaluation.folder import write
 from llm_engineering.evaluation.gate import BASE, CURRENT, Measured, Promotion, measured, promotion
 from llm_engineering.evaluation.held_out import HeldOut, read_held_out
 from llm_engineering.evaluation.human import blind_pairs
-from llm_engineering.evaluation.report import Evaluated, Part
+from llm_engineering.evaluation.replaced import style_possible
+from llm_engineering.evaluation.report import Evaluated, Part, combined
 from llm_engineering.evaluation.twin import REFERENCE, evaluate_model
 from llm_engineering.settings import Settings, load_settings
 from llm_engineering.telemetry import tracing
-from llm_engineering.training.export import PARITY, read_parity
-from llm_engineering.training.provenance import Provenance, folder_digest, read_provenance, revision_in
-from llm_engineering.training.run import ADAPTER
+from steps.candidate import Candidate, Replaced, find_candidate
 from steps.progress import bar
 
 GATE = "Promotion"
+FIGURES = "figures.json"
+"""What the promotion gate looked at, beside the report."""
 _LOST = "the run that it began with is gone: it is not read, and preference is rewarded against the base"
+_log = logging.getLogger(__name__)
 
 
 class Judgement(NamedTuple):
@@ -37,21 +41,12 @@ class Judgement(NamedTuple):
     promotion: Promotion
 
 
-class Candidate(NamedTuple):
-    """A model to be judged, where it came from, and what it would replace."""
+class _Figures(Frozen):
+    """``figures.json``: figures, and of what they are."""
 
-    name: str
-    folder: Path
-    base: str
-    revision: str | None
-    """Of a base that has a name."""
-    earlier: dict[str, Path]
-    """Folders of what else reads the held-out texts: earlier stages as far as they are there, and the current twin."""
-    dataset: Path
-    current: Measured | None
-    parity: float | None
-    lost: bool = False
-    """Whether it began with an SFT adapter that is nowhere to be found."""
+    key: str
+    """Digest of the weights, those of the twin that would be replaced, the held-out texts, and the numbers of judging."""
+    measured: Measured
 
 
 @step(enable_cache=False)
@@ -84,116 +79,136 @@ def judge_twin(
     the reference that it will have, so that pairs and choices of people are found again when that version is judged.
     Raises :class:`UsageError` for a model, base or dataset that is not there.
     """
-    settings = load_settings()
-    candidate = find_candidate(model, settings, name=name)
+    return _judgement(find_candidate(model, load_settings(), name=name), config, dataset=dataset, author=author)
+
+
+def _judgement(
+    candidate: Candidate, config: EvaluationConfig, *, dataset: Path | None = None, author: str | None = None
+) -> Judgement:
     if candidate.revision is None and not Path(candidate.base).is_dir():
         raise UsageError(
             f"The base {candidate.base}, on which {candidate.name} was trained, is not there: nothing can be compared with it",
             hint="Bring the folder back, or train again.",
         )
-    held_out = read_held_out(
-        dataset or candidate.dataset,
-        author=author,
-        distractors=config.twin.distractors,
-        limit=config.twin.limit,
-        seed=config.seed,
+    held_out, current = _held_out(candidate, dataset or candidate.dataset, author, config)
+    found = asyncio.run(_judged(candidate, current, held_out, load_settings(), config))
+    figures = measured(
+        found.parts,
+        parity=candidate.parity,
+        style_possible=style_possible(held_out.answers, config.twin.style),
     )
-    found = asyncio.run(_judged(candidate, held_out, settings, config))
-    figures = measured(found.parts, parity=candidate.parity)
-    verdict = promotion(figures, current=candidate.current, config=config.twin.gate)
+    verdict = _verdict(figures, candidate, config)
     part = Part(
         name=GATE,
         counts={"checks": len(verdict.checks), "passed": sum(check.passed for check in verdict.checks)},
         findings={"May be promoted" if verdict.passed else "May not be promoted": tuple(verdict.lines())},
     )
-    facts = found.facts | ({REFERENCE: _LOST} if candidate.lost else {})
+    facts = found.facts | _facts(candidate, current)
     return Judgement(found.model_copy(update={"parts": (*found.parts, part), "facts": facts}), figures, verdict)
 
 
-def find_candidate(model: str, settings: Settings, *, name: str | None = None) -> Candidate:
-    """The model of that reference or folder, and the current version of its name (for a folder: of ``name``)."""
-    registry = bootstrap.open_registry(settings)
-    place = Path(model)
-    if place.is_dir():
-        record = read_provenance(place)
-        if record is None:
-            raise UsageError(
-                f"There is no finished run or export in {place}",
-                hint="Name the folder of a stage, or a registered model: poe models list",
-            )
-        earlier = _start(record, settings, beside=place.parent)
-        lost = bool(record.started_from) and not earlier
-        replaced = _current(registry, name) if name else None
-        if replaced is not None:
-            earlier[CURRENT] = registry.folder(replaced)
-        return Candidate(
-            name=_next(registry, name) if name else f"{place.parent.name}-{place.name}",
-            folder=place,
-            base=record.base,
-            revision=revision_in(record.base_digest, record.base),
-            earlier=earlier,
-            dataset=Path(record.dataset),
-            current=Measured.of_metrics(replaced.metrics) if replaced else None,
-            parity=_parity(place),
-            lost=lost,
-        )
-    version = registry.find(model)
-    replaced = _current(registry, version.name)
-    if replaced is not None and replaced.version == version.version:
-        replaced = None
-    folder = registry.folder(version)
-    record = read_provenance(folder)
-    earlier = _start(record, settings) if record else {}
-    lost = REFERENCE in version.lineage.trained[:-1] and not earlier
-    if replaced is not None:
-        earlier[CURRENT] = registry.folder(replaced)
-    return Candidate(
-        name=version.reference,
-        folder=folder,
-        base=version.lineage.base,
-        revision=revision_in(version.lineage.base_digest, version.lineage.base),
-        earlier=earlier,
-        dataset=Path(version.lineage.dataset),
-        current=Measured.of_metrics(replaced.metrics) if replaced else None,
-        parity=_parity(folder),
-        lost=lost,
-    )
+def judge_and_write(
+    config: EvaluationConfig, model: str, *, author: str | None, name: str | None = None, out: Path
+) -> tuple[Measured, Promotion]:
+    """The same, with a report in ``out`` and the figures beside it, which :func:`known_figures` finds again."""
+    candidate = find_candidate(model, load_settings(), name=name)
+    judgement = _judgement(candidate, config, author=author)
+    write(combined([judgement.found], out=out, at=now()), level=config.level)
+    figures = _Figures(key=_key(candidate, author, config), measured=judgement.measured)
+    (out / FIGURES).write_text(figures.model_dump_json(indent=1), encoding="utf-8")
+    return judgement.measured, judgement.promotion
 
 
-def _start(record: Provenance, settings: Settings, *, beside: Path | None = None) -> dict[str, Path]:
-    """The SFT run that this one began with, told by its adapter: ``beside`` it, or among the runs of ``TWIN_HOME``."""
-    if record.started_from is None:
-        return {}
-    runs = [beside, *sorted(bootstrap.training_folder(settings).glob("*/"))]
-    for folder in (run / REFERENCE for run in runs if run is not None):
-        if read_provenance(folder) is not None and folder_digest(folder / ADAPTER) == record.started_from:
-            return {REFERENCE: folder}
-    return {}
-
-
-def _current(registry: Registry, name: str) -> ModelVersion | None:
-    return next((each for each in registry.versions(name) if each.stage is ModelStage.CURRENT), None)
-
-
-def _next(registry: Registry, name: str) -> str:
-    """The reference of the version that is registered next."""
-    return f"{name}@{max((each.version for each in registry.versions(name)), default=0) + 1}"
-
-
-def _parity(folder: Path) -> float | None:
-    """The greatest difference that the export found; ``None`` where nothing was exported."""
-    if not (folder / PARITY).is_file():
+def known_figures(
+    config: EvaluationConfig, model: str, *, author: str | None, out: Path
+) -> tuple[Measured, Promotion] | None:
+    """What was written to ``out`` and the verdict on it now; ``None`` where it is of other weights, of another current twin, of
+    other held-out texts, or judged by other numbers.
+    """
+    candidate = find_candidate(model, load_settings())
+    try:
+        kept = _Figures.model_validate_json((out / FIGURES).read_bytes())
+    except (OSError, ValueError):  # never judged, or by another version of this program: judge
         return None
-    return max((each.largest for each in read_parity(folder).comparisons), default=None)
+    if kept.key != _key(candidate, author, config):
+        return None
+    return kept.measured, _verdict(kept.measured, candidate, config)
 
 
-async def _judged(candidate: Candidate, held_out: HeldOut, settings: Settings, config: EvaluationConfig) -> Evaluated:
-    manners = ChatConfig(concurrency=config.twin.concurrency, timeout=600)
-    scorers = {BASE: partial(bootstrap.open_scorer, candidate.base, revision=candidate.revision)}
-    for name, folder in {**candidate.earlier, "twin": candidate.folder}.items():
-        scorers[name] = partial(bootstrap.open_scorer, str(folder))
+def _key(candidate: Candidate, author: str | None, config: EvaluationConfig) -> str:
+    numbers = config.model_dump(mode="json")
+    del numbers["twin"]["gate"]
+    current = candidate.current.weights if candidate.current else None
+    return request_key("figures-v1", candidate.weights, current, str(candidate.dataset), author, numbers)
+
+
+def _verdict(figures: Measured, candidate: Candidate, config: EvaluationConfig) -> Promotion:
+    current = candidate.current.reference if candidate.current else None
+    return promotion(figures, current=current, config=config.twin.gate)
+
+
+def _held_out(
+    candidate: Candidate, dataset: Path, author: str | None, config: EvaluationConfig
+) -> tuple[HeldOut, Replaced | None]:
+    """The texts that neither the candidate nor the twin that it would replace has seen, and that twin.
+
+    Where the current twin has seen all that is held out from the candidate, it is left out: it cannot be compared.
+    """
+    read = partial(
+        read_held_out,
+        dataset,
+        author=author,
+        distractors=config.twin.distractors,
+        limit=config.twin.limit,
+        seed=config.seed,
+        trained_on=[folder for folder in candidate.trained_on if folder.is_dir()],
+    )
+    if candidate.current is not None:
+        try:
+            return read(seen=candidate.seen | candidate.current.seen), candidate.current
+        except UsageError as error:  # if it is not for the current twin, the next line raises it again
+            _log.info("%s is not compared: %s", candidate.current.reference, error)
+    return read(seen=candidate.seen), None
+
+
+def _facts(candidate: Candidate, current: Replaced | None) -> dict[str, str]:
+    """What a reader must know of the candidate's past, and of what it was compared with."""
+    facts = {REFERENCE: _LOST} if candidate.lost else {}
+    if gone := [folder.name for folder in candidate.trained_on if not folder.is_dir()]:
+        facts["training text"] = f"without that of {', '.join(gone)}, which is gone"
+    if current is not None:
+        facts[CURRENT] = current.reference
+    elif candidate.current is not None:
+        facts[CURRENT] = f"{candidate.current.reference} was trained on every held-out document: it is not compared"
+    return facts
+
+
+async def _judged(
+    candidate: Candidate,
+    current: Replaced | None,
+    held_out: HeldOut,
+    settings: Settings,
+    config: EvaluationConfig,
+) -> Evaluated:
+    places: dict[str, tuple[str, str | None]] = {BASE: (candidate.base, candidate.revision)}
+    if candidate.start is not None:
+        places[REFERENCE] = (str(candidate.start), None)
+    if current is not None:
+        places[CURRENT] = (str(current.folder), None)
+    places["twin"] = (str(candidate.folder), None)
+    quantization = bootstrap.common_quantization(dict(places.values()))
+    scorers = {
+        stage: partial(bootstrap.open_scorer, place, revision=revision, quantization=quantization)
+        for stage, (place, revision) in places.items()
+    }
+    manners = ChatConfig(concurrency=config.twin.concurrency, timeout=600, quantization=quantization)
     blind = bootstrap.open_blind_pairs(settings)
-    model = bootstrap.open_local_model(candidate.folder, manners, name=candidate.name)
+    model = bootstrap.open_local_model(candidate.folder, manners, name=f"{candidate.name} {candidate.weights}")
+    rival = (
+        bootstrap.open_local_model(current.folder, manners, name=f"{current.reference} {current.weights}")
+        if current
+        else None
+    )
     judging = bootstrap.open_chat_model(settings, ChatConfig()) if bootstrap.plans(settings) else None
     try:
         with bootstrap.open_warehouse(settings) as warehouse, bar("held-out instructions") as progress:
@@ -201,6 +216,7 @@ async def _judged(candidate: Candidate, held_out: HeldOut, settings: Settings, c
                 candidate.name,
                 held_out,
                 model=model,
+                current=rival,
                 scorers=scorers,
                 judging=judging,
                 journal=warehouse,
@@ -210,7 +226,6 @@ async def _judged(candidate: Candidate, held_out: HeldOut, settings: Settings, c
                 progress=progress,
             )
     finally:
-        await model.close()
         if judging is not None:
             await judging.close()
     pairs = blind_pairs(

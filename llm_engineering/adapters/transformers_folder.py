@@ -7,6 +7,7 @@ there the merged model is taken: it is faster, and it needs neither PEFT nor the
 import json
 import struct
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -67,6 +68,11 @@ def find_local_model(folder: Path) -> LocalModel:
         f"The folder {folder} {what}: neither config.json nor {_ADAPTER_CONFIG} is there",
         hint="Name a folder that save_pretrained wrote, or a trained version: poe models list",
     )
+
+
+def local_model(place: str, *, revision: str | None = None) -> LocalModel:
+    """What the folder holds, or the base of that name at that revision."""
+    return find_local_model(Path(place)) if Path(place).is_dir() else LocalModel(place, revision=revision)
 
 
 def load_tokenizer(found: LocalModel) -> "PreTrainedTokenizerBase":
@@ -136,6 +142,18 @@ def load_model(found: LocalModel, *, quantization: Quantization = "auto") -> "Pr
     return model.eval()  # type: ignore[no-any-return]
 
 
+def fitting_quantization(models: Sequence[LocalModel]) -> Quantization:
+    """``nf4`` where the largest of these models needs it on this GPU as it is now, else ``none``: one answer for all of them,
+    so that models that are compared are read in one precision.
+    """
+    import torch
+
+    if not torch.cuda.is_available() or not find_spec("bitsandbytes"):
+        return "none"
+    largest = max((_weights_bytes(each) for each in models), default=0)
+    return "nf4" if largest > torch.cuda.mem_get_info()[0] * _HALF else "none"
+
+
 def first_line(error: BaseException) -> str:
     """What an engine's error says, without the rest of the page."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
@@ -163,8 +181,7 @@ def _placement(found: LocalModel, quantization: Quantization) -> dict[str, Any]:
 
     cuda = torch.cuda.is_available()
     if quantization == "auto":
-        tight = cuda and _weights_bytes(Path(found.model)) > torch.cuda.mem_get_info()[0] * _HALF
-        quantization = "nf4" if tight and find_spec("bitsandbytes") else "none"
+        quantization = fitting_quantization([found])
     half = torch.bfloat16 if cuda and torch.cuda.is_bf16_supported() else torch.float16
     dtype = half if cuda else torch.float32
     placed: dict[str, Any] = {"dtype": dtype, "device_map": {"": 0} if cuda else None}
@@ -190,8 +207,19 @@ def _mend_cpu_quantization(model: Any) -> None:  # noqa: ANN401 - any torch modu
             module.support_avx512bf16_for_cpu = False
 
 
-def _weights_bytes(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+def _weights_bytes(found: LocalModel) -> int:
+    """Size of the weights of a model or a base; of one with a name as it lies in the local cache, 0 if it is not there yet."""
+    folder = Path(found.model)
+    if not folder.is_dir():
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+        try:
+            folder = Path(snapshot_download(found.model, revision=found.revision, local_files_only=True))
+        except (LocalEntryNotFoundError, HFValidationError):
+            return 0
+    weights = list(folder.glob("*.safetensors")) or list(folder.glob("*.bin"))
+    return sum(file.stat().st_size for file in weights)
 
 
 def _check_adapter(adapter: Path, model: Any) -> None:  # noqa: ANN401 - any torch module

@@ -2,15 +2,14 @@
 
 import gc
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llm_engineering.adapters.model_folder import encodable
 from llm_engineering.adapters.transformers_folder import (
-    LocalModel,
-    find_local_model,
+    Quantization,
     load_model,
     load_tokenizer,
+    local_model,
     window_of,
 )
 from llm_engineering.domain.errors import UsageError
@@ -25,10 +24,9 @@ class LocalScores:
     The weights are loaded by the first score and let go by :meth:`close`.
     """
 
-    def __init__(self, place: str, *, revision: str | None = None) -> None:
+    def __init__(self, place: str, *, revision: str | None = None, quantization: Quantization = "auto") -> None:
         """``revision`` is that of a base with a name."""
-        local = Path(place).is_dir()
-        self._found = find_local_model(Path(place)) if local else LocalModel(place, revision=revision)
+        self._found, self._quantization = local_model(place, revision=revision), quantization
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(self._found)
         self.window = window_of(self._found, self.tokenizer)
         """Tokens that the model reads at once."""
@@ -50,7 +48,7 @@ class LocalScores:
                 hint="Lower twin.perplexity.context in the configuration.",
             )
         if self._model is None:
-            self._model = load_model(self._found)
+            self._model = load_model(self._found, quantization=self._quantization)
         row = torch.tensor([list(ids)], device=self._model.device)
         with torch.inference_mode():
             spoken = self._model(input_ids=row).logits[0, :-1].float().log_softmax(-1)

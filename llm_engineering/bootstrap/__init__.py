@@ -6,6 +6,7 @@ Which engine is used follows from an address: a path is embedded, a URL is a ser
 from llm_engineering.bootstrap.encoders import open_embedder, open_encoders, open_sparse_encoder, recipe_for
 from llm_engineering.bootstrap.models import (
     OFFLINE,
+    common_quantization,
     is_local_twin,
     open_chat_model,
     open_local_model,
@@ -35,6 +36,7 @@ __all__ = [
     "OFFLINE",
     "check_threshold",
     "chunker_for",
+    "common_quantization",
     "copy_index",
     "datasets_folder",
     "is_local_twin",

@@ -1,7 +1,7 @@
 """Who writes: chat models at an endpoint, trained ones in this process, ``offline``; and who ranks and scores."""
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from llm_engineering.domain.registry import PREFIX
 from llm_engineering.domain.samples import PairSource
 
 if TYPE_CHECKING:
+    from llm_engineering.adapters.transformers_folder import Quantization
     from llm_engineering.dataset.preferences import Rival
     from llm_engineering.evaluation.twin import Scorer
     from llm_engineering.settings import Settings
@@ -83,8 +84,17 @@ def open_reranker(settings: "Settings") -> Reranker | None:
     return reranker
 
 
+def common_quantization(places: Mapping[str, str | None]) -> "Quantization":
+    """The precision in which all of these models fit on this machine's GPU: folders, or names of bases with their revisions."""
+    from llm_engineering.adapters.transformers_folder import fitting_quantization, local_model
+
+    return fitting_quantization([local_model(place, revision=revision) for place, revision in places.items()])
+
+
 @contextmanager
-def open_scorer(place: str, *, revision: str | None = None) -> Iterator["Scorer"]:
+def open_scorer(
+    place: str, *, revision: str | None = None, quantization: "Quantization" = "auto"
+) -> Iterator["Scorer"]:
     """Log-probabilities under the model in a folder, or the base of that name at that revision; prompts are rendered as
     training renders them.
     """
@@ -92,7 +102,7 @@ def open_scorer(place: str, *, revision: str | None = None) -> Iterator["Scorer"
     from llm_engineering.evaluation.twin import Scorer
     from llm_engineering.training.render import encoded, render
 
-    scores = LocalScores(place, revision=revision)
+    scores = LocalScores(place, revision=revision, quantization=quantization)
 
     def tokens(prompt: Prompt, answer: str) -> tuple[list[int], list[int]]:
         asked = [{"role": message.role, "content": message.content} for message in prompt.messages]

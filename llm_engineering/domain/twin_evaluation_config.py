@@ -52,10 +52,12 @@ class JudgeConfig(Configuration):
 class GateConfig(Configuration):
     """When a candidate may become the current twin. Each threshold is of one check; ``None`` leaves the check out."""
 
+    usable_share: float | None = Field(default=0.9, ge=0, le=1)
+    """Share of the held-out instructions with an answer of ``answer_words`` at least; the other figures are of what was written."""
     perplexity_ratio: float | None = Field(default=1.02, gt=0)
     """Held-out perplexity per character of the candidate over that of the current twin, or of the base where there is none."""
     style_difference: float | None = Field(default=0.05, ge=0)
-    """How much further from 0.5 than the current twin's the AUC may be by which twin and author are told apart."""
+    """How much further above 0.5 than the current twin's the AUC may be by which twin and author are told apart."""
     memorised_share: float | None = Field(default=0.2, ge=0, le=1)
     """Share of the output's runs of words that stand in the training text, beyond the author's own rate."""
     longest_run: int | None = Field(default=100, ge=1)
@@ -79,6 +81,8 @@ class TwinEvaluationConfig(Configuration):
     sampling: Sampling = Sampling(temperature=0.7, max_tokens=400, seed=7)
     """How the twin writes what is judged."""
     concurrency: int = Field(default=8, ge=1)
+    answer_words: int = Field(default=10, ge=1)
+    """A shorter answer counts as none."""
     distractors: tuple[Distractor, ...] = ()
     """Besides the other authors of the dataset."""
     style: StyleConfig = StyleConfig()

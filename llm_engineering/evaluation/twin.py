@@ -9,15 +9,13 @@ from typing import NamedTuple
 
 from llm_engineering.domain.blind import BlindChoice
 from llm_engineering.domain.chat import voice_prompt
-from llm_engineering.domain.config import Sampling
-from llm_engineering.domain.errors import ModelReplyInvalid
 from llm_engineering.domain.evaluation_config import EvaluationConfig
 from llm_engineering.domain.ports import ChatModel
 from llm_engineering.domain.samples import Pair
 from llm_engineering.domain.twin_evaluation_config import PerplexityConfig, TwinEvaluationConfig
-from llm_engineering.evaluation.at_once import for_each
+from llm_engineering.evaluation.answers import Progress, answers, write_answers
 from llm_engineering.evaluation.gate import BASE
-from llm_engineering.evaluation.held_out import HeldOut, Task
+from llm_engineering.evaluation.held_out import HeldOut
 from llm_engineering.evaluation.human import human
 from llm_engineering.evaluation.judge import Journal, judge
 from llm_engineering.evaluation.memorisation import memorisation
@@ -37,10 +35,10 @@ from llm_engineering.evaluation.perplexity import (
 from llm_engineering.evaluation.preference import NAME as PREFERENCE
 from llm_engineering.evaluation.preference import AnswerLogProbability, preference, rewards
 from llm_engineering.evaluation.prose import StyleText
-from llm_engineering.evaluation.report import Evaluated, Part, counted
+from llm_engineering.evaluation.replaced import current_style
+from llm_engineering.evaluation.report import Evaluated, Part
 from llm_engineering.evaluation.style import style
 
-Progress = Callable[[int, int], None]
 REFERENCE = "sft"
 """Stage whose policy DPO starts from and is rewarded against; without one the base is the reference."""
 
@@ -65,6 +63,7 @@ async def evaluate_model(
     held_out: HeldOut,
     *,
     model: ChatModel,
+    current: ChatModel | None = None,
     scorers: Mapping[str, OpenScorer],
     judging: ChatModel | None,
     journal: Journal,
@@ -76,14 +75,29 @@ async def evaluate_model(
     """Every measure of one model, and the answers that were judged (material for blind pairs).
 
     ``scorers`` are by stage in the order of training, such as ``base``, ``sft``, ``dpo``: the last one is the model that is
-    judged, the others are what it came from. ``choices`` are what people chose so far. Raises what the models raise, save a
-    reply of no use, which counts as an empty answer; the facts say why.
+    judged, the others are what it came from. ``current`` is the twin that it would replace, which answers the same
+    instructions. Both are closed when they have written: the scorers need their memory. ``choices`` are what people chose so
+    far. Raises what the models raise, save a reply of no use, which counts as an empty answer; the report says why.
     """
-    answered, useless = await write_answers(
-        held_out, model, sampling=config.sampling, concurrency=config.concurrency, progress=progress
-    )
-    written = [StyleText(document_id=one.document_id, text=one.twin) for one in answered]
-    parts = await asyncio.to_thread(_scored, held_out, scorers, config, evaluation)
+
+    async def written_by(writer: ChatModel) -> tuple[list[Answered], list[str]]:
+        try:
+            return await write_answers(
+                held_out,
+                writer,
+                journal=journal,
+                sampling=config.sampling,
+                concurrency=config.concurrency,
+                progress=progress,
+            )
+        finally:
+            await writer.close()
+
+    answered, useless = await written_by(model)
+    replaced = _texts((await written_by(current))[0]) if current is not None else None
+    written = _texts(answered)
+    parts = [answers(answered, useless, fewest=config.answer_words, evaluation=evaluation)]
+    parts += await asyncio.to_thread(_scored, held_out, scorers, config, evaluation)
     parts += await asyncio.to_thread(
         partial(
             style,
@@ -95,6 +109,19 @@ async def evaluate_model(
             evaluation=evaluation,
         )
     )
+    if replaced is not None:
+        parts.append(
+            await asyncio.to_thread(
+                partial(
+                    current_style,
+                    replaced,
+                    held_out=held_out.answers,
+                    known=held_out.known,
+                    config=config.style,
+                    evaluation=evaluation,
+                )
+            )
+        )
     parts.extend(
         await asyncio.to_thread(
             partial(
@@ -127,45 +154,14 @@ async def evaluate_model(
         "stages": ", ".join(scorers),
         "held-out instructions": str(len(held_out.tasks)),
         **{f"left out: {reason}": str(count) for reason, count in held_out.left_out.items()},
-        "without a usable answer": str(len(useless)),
-        **({"because": "; ".join(counted(useless))} if useless else {}),
         "temperature": f"{config.sampling.temperature}",
         "seed": str(evaluation.seed),
     }
     return Evaluated(parts=tuple(parts), facts=facts), answered
 
 
-async def write_answers(
-    held_out: HeldOut,
-    model: ChatModel,
-    *,
-    sampling: Sampling,
-    concurrency: int,
-    progress: Progress = lambda done, total: None,
-) -> tuple[list[Answered], list[str]]:
-    """What the model writes to each task in the author's voice, and why replies were of no use: each is an empty answer."""
-    useless: list[str] = []
-
-    async def write(task: Task) -> str:
-        prompt = voice_prompt(task.instruction, author=held_out.author)
-        try:
-            return (await model.complete(prompt, sampling=sampling)).text
-        except ModelReplyInvalid as invalid:
-            useless.append(str(invalid))
-            return ""
-
-    written = await for_each(held_out.tasks, write, concurrency=concurrency, progress=progress)
-    answered = [
-        Answered(
-            id=task.id,
-            document_id=task.document_id,
-            instruction=task.instruction,
-            author=task.answer,
-            twin=text,
-        )
-        for task, text in zip(held_out.tasks, written, strict=True)
-    ]
-    return answered, useless
+def _texts(answered: Sequence[Answered]) -> list[StyleText]:
+    return [StyleText(document_id=one.document_id, text=one.twin) for one in answered]
 
 
 class _Read(NamedTuple):
@@ -236,7 +232,10 @@ def _scored(
 def _preference(
     held_out: HeldOut, read: Mapping[str, _Read], config: TwinEvaluationConfig, evaluation: EvaluationConfig
 ) -> Part:
-    """Rewards of the last stage against the SFT policy, or against the base where there is no SFT stage before it."""
+    """Rewards of the last stage against the SFT policy, or against the base where there is no SFT stage before it.
+
+    Before and after DPO, the rewards of both policies against the base tell what DPO changed.
+    """
     *earlier, last = read
     before = next((stage for stage in (REFERENCE, BASE) if stage in earlier), None)
     if before is None:
@@ -245,6 +244,17 @@ def _preference(
     def under(stage: str) -> AnswerLogProbability:
         return lambda pair, answer: read[stage].pairs[pair.id][0 if answer == pair.chosen else 1]
 
-    found = rewards(held_out.pairs, policy=under(last), reference=under(before), beta=config.beta)
-    part = preference(found, evaluation=evaluation)
-    return part.model_copy(update={"notes": (*part.notes, f"Reference: {before}; beta {config.beta:g}.")})
+    def rewarded(policy: str, reference: str) -> Part:
+        found = rewards(held_out.pairs, policy=under(policy), reference=under(reference), beta=config.beta)
+        return preference(found, evaluation=evaluation)
+
+    part = rewarded(last, before)
+    notes = (*part.notes, f"Reference: {before}; beta {config.beta:g}.")
+    figures = list(part.figures)
+    if before == REFERENCE and BASE in earlier:
+        for stage, when in ((REFERENCE, "before"), (last, "after")):
+            figures += [
+                each.model_copy(update={"name": f"{each.name} against the base, {when} DPO"})
+                for each in rewarded(stage, BASE).figures
+            ]
+    return part.model_copy(update={"figures": tuple(figures), "notes": notes})

@@ -5,21 +5,24 @@ import shutil
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from llm_engineering import bootstrap
 from llm_engineering.domain.blind import BlindChoice
 from llm_engineering.domain.config import Sampling
 from llm_engineering.domain.errors import UsageError
 from llm_engineering.domain.evaluation_config import EvaluationConfig
+from llm_engineering.domain.ports import Registry
 from llm_engineering.domain.registry import Lineage
 from llm_engineering.domain.samples import Split
-from llm_engineering.domain.twin_evaluation_config import StyleConfig, TwinEvaluationConfig
+from llm_engineering.domain.twin_evaluation_config import GateConfig, StyleConfig, TwinEvaluationConfig
 from llm_engineering.evaluation.human import NAME as PEOPLE
 from llm_engineering.evaluation.preference import NAME as PREFERENCE
 from llm_engineering.settings import load_settings
 from llm_engineering.training.hardware import detect
 from llm_engineering.training.provenance import RECORD, Provenance, folder_digest
-from steps.twin_evaluation import Judgement, find_candidate, judge_twin
+from steps.candidate import find_candidate
+from steps.twin_evaluation import Judgement, judge_and_write, judge_twin, known_figures
 from tests.doubles.tiny_chat import make_tiny_model
 from tests.unit.evaluation.trained import pair, sample, write_dataset
 from tests.unit.evaluation.writers import writer
@@ -163,3 +166,100 @@ def test_a_version_whose_own_base_is_gone_is_refused_before_anything_is_read(reg
             judge_twin(CONFIG, "twin@1")
     finally:
         moved.rename(run)
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    """An empty home's."""
+    monkeypatch.setenv("TWIN_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("LLM_MODEL", "offline")
+    return bootstrap.open_registry(load_settings())
+
+
+@pytest.fixture
+def promoted(run: Path, tmp_path: Path, registry: Registry) -> Registry:
+    """A home where ``twin@1`` was registered without being judged, and promoted; the run that follows has other weights."""
+    first = tmp_path / "first"
+    shutil.copytree(run, first)
+    weights = load_file(first / "model.safetensors")
+    save_file({name: value * 1.1 for name, value in weights.items()}, first / "model.safetensors", {"format": "pt"})
+    registry.register(first, name="twin", lineage=lineage(run))
+    registry.promote("twin@1")
+    return registry
+
+
+def lineage(run: Path, *documents: str) -> Lineage:
+    record = json.loads((run / RECORD).read_text())["provenance"]
+    return Lineage(
+        base=record["base"], base_digest="b", dataset=record["dataset"], dataset_version="v1",
+        document_ids=documents or ("known-0",), trained=("sft",), prompt_version=1,
+    )  # fmt: skip
+
+
+def test_the_current_twin_reads_and_answers_what_the_candidate_does(promoted: Registry, run: Path) -> None:
+    judgement = judge_twin(CONFIG, str(run), name="twin")
+    figures = judgement.measured
+    assert (judgement.found.facts["stages"], judgement.found.facts["current"]) == ("base, current, twin", "twin@1")
+    assert figures.bits == pytest.approx(figures.base_bits) and figures.current_bits != pytest.approx(figures.bits)
+    assert figures.style is not None and figures.current_style is not None
+    told = {check.name: check.told for check in judgement.promotion.checks}
+    assert "that of twin@1" in told["held-out perplexity"] and "that of twin@1" in told["style"]
+
+
+def test_documents_that_either_twin_was_trained_on_are_not_held_out(promoted: Registry, run: Path) -> None:
+    promoted.register(run, name="twin", lineage=lineage(run, "held-0"))
+    found = judge_twin(CONFIG, "twin@2").found
+    assert found.facts["held-out instructions"] == "3"
+    other = promoted.register(run, name="other", lineage=lineage(run, "held-0", "held-1"))
+    promoted.promote(other.reference)
+    assert judge_twin(CONFIG, str(run), name="other").found.facts["held-out instructions"] == "2"
+
+
+def test_a_current_twin_that_has_seen_every_held_out_document_is_compared_with_nobody(
+    run: Path, registry: Registry
+) -> None:
+    registry.register(run, name="twin", lineage=lineage(run, *(f"held-{number}" for number in range(4))))
+    registry.promote("twin@1")
+    judgement = judge_twin(CONFIG, str(run), name="twin")
+    assert "was trained on every held-out document" in judgement.found.facts["current"]
+    failed = [check.name for check in judgement.promotion.checks if not check.passed]
+    assert "held-out perplexity" in failed and "style" in failed
+
+
+def test_figures_are_known_until_another_twin_is_current(promoted: Registry, run: Path, tmp_path: Path) -> None:
+    """Weights that were no better than one twin are judged again before they replace another."""
+    out = tmp_path / "out"
+    second = promoted.register(run, name="twin", lineage=lineage(run))
+    assert known_figures(CONFIG, second.reference, author=None, out=out) is None  # registered, never judged
+    judged = judge_and_write(CONFIG, second.reference, author=None, out=out)
+    assert known_figures(CONFIG, second.reference, author=None, out=out) == judged
+    stricter = CONFIG.twin.model_copy(update={"gate": GateConfig(longest_run=1, usable_share=0)})
+    known = known_figures(CONFIG.model_copy(update={"twin": stricter}), second.reference, author=None, out=out)
+    assert known is not None and known[0] == judged[0] and known[1] != judged[1]
+    third = tmp_path / "third"
+    shutil.copytree(run, third)
+    weights = load_file(third / "model.safetensors")
+    save_file({name: value * 0.5 for name, value in weights.items()}, third / "model.safetensors", {"format": "pt"})
+    promoted.promote(promoted.register(third, name="twin", lineage=lineage(run)).reference)
+    assert known_figures(CONFIG, second.reference, author=None, out=out) is None
+    again = judge_and_write(CONFIG, second.reference, author=None, out=out)
+    assert again[0].bits == pytest.approx(judged[0].bits) and again[0].current_bits != judged[0].current_bits
+    assert "that of twin@3" in again[1].lines()[1]
+
+
+def test_what_a_model_has_seen_is_what_every_stage_has_seen(registered: Path, run: Path, tmp_path: Path) -> None:
+    """DPO on another dataset than SFT's: neither's documents are held out, and both texts are training text."""
+    text = sample(writer("ada", prefix="preferred", documents=1)[0], "Ada")
+    second = write_dataset(tmp_path / "v2", {Split.TRAIN: [text]})
+    start = registered / "training" / "another" / "sft"
+    stage = start.with_name("dpo")
+    stage.mkdir()
+    record = json.loads((run / RECORD).read_text())["provenance"]
+    record |= {"stage": "dpo", "started_from": folder_digest(start / "adapter"), "dataset": str(second)}
+    (stage / RECORD).write_text(json.dumps({"provenance": record}), encoding="utf-8")
+    candidate = find_candidate(str(stage), load_settings())
+    assert candidate.trained_on == (second, run.parent.parent / "v1")
+    assert candidate.seen == {"preferred-0", *(f"known-{number}" for number in range(4))}
+    shutil.rmtree(second)
+    with pytest.raises(UsageError, match="nobody can say which documents are held out"):
+        find_candidate(str(stage), load_settings())

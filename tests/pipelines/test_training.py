@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from safetensors.torch import load_file, save_file
 
 from llm_engineering import bootstrap
 from llm_engineering.domain.entities import Author, Draft, Kind
@@ -78,7 +80,7 @@ def trained(home: Path) -> dict[str, dict]:
             "twin": {
                 "limit": 2,
                 "sampling": {"max_tokens": 16},
-                "gate": {"perplexity_ratio": 9, "memorised_share": None},
+                "gate": {"usable_share": 0, "perplexity_ratio": 9, "memorised_share": None},
             },
         },
     }
@@ -131,3 +133,25 @@ def test_a_twin_that_was_kept_but_not_yet_promoted_is_promoted_by_the_next_run(h
     assert registry.find("ada@1").stage is ModelStage.CANDIDATE
     again = trained(home)["keep_twin"]
     assert (again["model"], again["stage"], again["known"]) == ("ada@1", "current", True)
+    assert again["gate"] == reports["keep_twin"]["gate"] and not again["report"]  # judged once
+
+
+def test_a_version_whose_figures_are_of_another_comparison_is_judged_again_before_it_is_promoted(
+    home: Path, reports: dict[str, dict]
+):
+    """Another twin of that name is current by now: what was measured against nobody says nothing about it."""
+    registry = bootstrap.open_registry(load_settings(twin_home=home))
+    first = registry.find("ada@1")
+    other = home / "other"
+    shutil.copytree(registry.folder(first), other)
+    weights = load_file(other / "merged" / "model.safetensors")
+    save_file(
+        {name: value * 1.1 for name, value in weights.items()}, other / "merged" / "model.safetensors", {"format": "pt"}
+    )
+    (registry.folder(first).parent / "stages.json").unlink()
+    second = registry.register(other, name="ada", lineage=first.lineage)
+    assert registry.promote(second.reference).reference == "ada@2"
+    again = trained(home)["keep_twin"]
+    assert again["known"] and again["model"] == "ada@1"
+    assert "that of ada@2 per character" in again["gate"][1] and "current_bits" in again["measures"]
+    assert (Path(again["report"]) / "report.md").is_file()

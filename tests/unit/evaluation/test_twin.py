@@ -1,6 +1,6 @@
 import asyncio
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,8 +20,9 @@ from llm_engineering.evaluation.folder import write
 from llm_engineering.evaluation.gate import measured, promotion
 from llm_engineering.evaluation.held_out import HeldOut, read_held_out
 from llm_engineering.evaluation.overlap import Answered
+from llm_engineering.evaluation.replaced import style_possible
 from llm_engineering.evaluation.report import Evaluated, EvaluationReport, combined
-from llm_engineering.evaluation.twin import _scored, evaluate_model
+from llm_engineering.evaluation.twin import Scorer, _scored, evaluate_model
 from tests.unit.evaluation.trained import Twin, pair, sample, scorer, write_dataset
 from tests.unit.evaluation.writers import writer
 
@@ -30,12 +31,18 @@ CONFIG = TwinEvaluationConfig(style=StyleConfig(words=40, folds=3), sampling=Sam
 LETTERS = "abcdefghijklmnopqrstuvwxyz ."
 
 
-class NoJournal:
+class Answers:
+    """A journal in memory."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, JournalEntry] = {}
+
     def journal(self, keys: Sequence[str]) -> dict[str, JournalEntry]:
-        raise AssertionError("nothing is judged")
+        return {key: self.kept[key] for key in keys if key in self.kept}
 
     def save_journal(self, entries: Sequence[JournalEntry]) -> set[str]:
-        raise AssertionError("nothing is judged")
+        self.kept |= {entry.key: entry for entry in entries}
+        return set()
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +57,17 @@ def held_out(tmp_path_factory: pytest.TempPathFactory) -> HeldOut:
     return read_held_out(folder, limit=50, seed=7)
 
 
-def judged(held_out: HeldOut, twin: Twin, *, name: str = "me@1") -> tuple[Evaluated, list[Answered]]:
+def judged(
+    held_out: HeldOut, twin: Twin, *, name: str = "me@1", current: Twin | None = None, journal: Answers | None = None
+) -> tuple[Evaluated, list[Answered]]:
     work = evaluate_model(
         name,
         held_out,
         model=twin,
+        current=current,
         scorers={"base": scorer(), "sft": scorer(likely=LETTERS), "dpo": scorer(likely=LETTERS, chance=1 / 1000)},
         judging=None,
-        journal=NoJournal(),
+        journal=journal or Answers(),
         choices=[BlindChoice(pair_id="p", model="me@1", judge="j", taken="twin")],
         config=CONFIG,
         evaluation=EVALUATION,
@@ -67,7 +77,9 @@ def judged(held_out: HeldOut, twin: Twin, *, name: str = "me@1") -> tuple[Evalua
 
 def in_style_of(held_out: HeldOut, name: str) -> Twin:
     texts = writer(name, seed=9, documents=len(held_out.tasks))
-    return Twin({task.instruction: text.text for task, text in zip(held_out.tasks, texts, strict=True)})
+    twin = Twin({task.instruction: text.text for task, text in zip(held_out.tasks, texts, strict=True)})
+    twin.name = name
+    return twin
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +104,7 @@ def report(found: Evaluated, out: Path) -> EvaluationReport:
 
 def test_one_evaluation_has_every_measure(good: tuple[Evaluated, list[Answered]]) -> None:
     assert [part.name for part in good[0].parts] == [
+        "Answers to held-out instructions",
         "Perplexity on the author's held-out text",
         "Bits and nats of the author's held-out text",
         "Preference on held-out pairs",
@@ -150,14 +163,63 @@ def test_what_was_left_out_of_the_held_out_texts_is_among_the_facts(held_out: He
     assert found.facts["left out: tasks that a model answered"] == "3"
 
 
-def test_a_twin_in_anothers_style_measures_worse_and_is_not_promoted(
-    good: tuple[Evaluated, list[Answered]], bad: tuple[Evaluated, list[Answered]]
+def test_reward_accuracy_is_told_before_and_after_dpo(good: tuple[Evaluated, list[Answered]]) -> None:
+    assert mean(good[0], "reward accuracy against the base, before DPO") == 1.0
+    assert mean(good[0], "reward margin against the base, after DPO") > mean(
+        good[0], "reward margin against the base, before DPO"
+    )
+
+
+ONLY_STYLE = GateConfig(memorised_share=None, longest_run=None, perplexity_ratio=None, parity=None)
+
+
+@pytest.mark.parametrize(("candidate", "current", "failed"), [("ben", "ada", ["style"]), ("ada", "ben", [])])
+def test_styles_are_compared_over_the_same_instructions(
+    held_out: HeldOut, candidate: str, current: str, failed: list[str]
 ) -> None:
-    current, candidate = measured(good[0].parts, parity=0.0), measured(bad[0].parts, parity=0.0)
-    candidate = candidate.model_copy(update={"current_bits": current.bits})
-    gate = promotion(candidate, current=current, config=GateConfig(memorised_share=None, longest_run=None))
-    assert [check.name for check in gate.checks if not check.passed] == ["style"]
-    assert promotion(current, current=None, config=GateConfig(memorised_share=1, longest_run=1000)).passed
+    found, _ = judged(held_out, in_style_of(held_out, candidate), current=in_style_of(held_out, current))
+    figures = measured(found.parts)
+    assert None not in (figures.style, figures.current_style)
+    gate = promotion(figures, current="me@1", config=ONLY_STYLE)
+    assert [check.name for check in gate.checks if not check.passed] == failed
+
+
+def test_what_the_current_twin_wrote_before_is_not_written_again(held_out: HeldOut) -> None:
+    journal, current = Answers(), in_style_of(held_out, "ada")
+    candidate = in_style_of(held_out, "ben")
+    first, _ = judged(held_out, candidate, current=current, journal=journal)
+    asked = len(current.prompts)
+    again, _ = judged(held_out, candidate, current=current, journal=journal)
+    assert (asked, len(current.prompts)) == (len(held_out.tasks), asked)
+    assert again == first
+
+
+class Closing(Twin):
+    """Says when it is closed."""
+
+    def __init__(self, texts: dict[str, str], log: list[str], name: str) -> None:
+        super().__init__(texts)
+        self.log, self.name = log, name
+
+    async def close(self) -> None:
+        self.log.append(f"{self.name} closed")
+
+
+def test_who_has_written_is_closed_before_another_model_is_opened(held_out: HeldOut) -> None:
+    log: list[str] = []
+
+    @contextmanager
+    def opened() -> Iterator[Scorer]:
+        log.append("scorer opened")
+        with scorer()() as found:
+            yield found
+
+    work = evaluate_model(
+        "me@2", held_out, model=Closing({}, log, "twin"), current=Closing({}, log, "current"), scorers={"base": opened},
+        judging=None, journal=Answers(), choices=(), config=CONFIG, evaluation=EVALUATION,
+    )  # fmt: skip
+    asyncio.run(work)
+    assert log == ["twin closed", "current closed", "scorer opened"]
 
 
 def test_a_silent_twin_is_evaluated_and_passes_no_gate(held_out: HeldOut) -> None:
@@ -166,7 +228,18 @@ def test_a_silent_twin_is_evaluated_and_passes_no_gate(held_out: HeldOut) -> Non
     memorised = next(part for part in found.parts if part.name == "Memorisation")
     assert memorised.missing == "the twin has written nothing"
     gate = promotion(measured(found.parts, parity=0.0), current=None, config=GateConfig())
-    assert [check.name for check in gate.checks if not check.passed] == ["memorised share"]
+    assert [check.name for check in gate.checks if not check.passed] == ["usable answers", "style", "memorised share"]
+
+
+def test_a_twin_that_answers_one_instruction_in_a_few_words_passes_no_gate(held_out: HeldOut) -> None:
+    found, _ = judged(held_out, Twin({held_out.tasks[0].instruction: "blue the of seven a runs under table quickly"}))
+    gate = promotion(measured(found.parts, parity=0.0), current=None, config=GateConfig())
+    assert [check.name for check in gate.checks if not check.passed] == ["usable answers", "style"]
+
+
+def test_style_is_possible_where_the_author_has_documents_enough(held_out: HeldOut) -> None:
+    assert style_possible(held_out.answers, CONFIG.style)
+    assert not style_possible(held_out.answers[:3], CONFIG.style)
 
 
 class Sometimes(Twin):
@@ -182,8 +255,9 @@ class Sometimes(Twin):
 def test_replies_of_no_use_count_as_empty_answers_and_the_facts_say_why(held_out: HeldOut) -> None:
     found, answered = judged(held_out, Sometimes({}))
     assert [one.twin for one in answered] == ["", "Well."] * 3
-    assert found.facts["without a usable answer"] == "3"
-    assert found.facts["because"] == "the server answered with a web page. Check LLM_BASE_URL (3 times)"
+    part = found.parts[0]
+    assert part.findings == {"Of no use": ("the server answered with a web page. Check LLM_BASE_URL (3 times)",)}
+    assert mean(found, "usable answers") == 0  # one word is no answer either
 
 
 def test_the_report_is_written_whole_and_read_again(tmp_path: Path, good: tuple[Evaluated, list[Answered]]) -> None:

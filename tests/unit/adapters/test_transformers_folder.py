@@ -1,0 +1,61 @@
+"""In which precision models are loaded on a GPU with so much memory; the GPU is told, the weights are files of that size."""
+
+from pathlib import Path
+
+import pytest
+
+from llm_engineering import bootstrap
+from llm_engineering.adapters.transformers_folder import LocalModel, fitting_quantization
+
+torch = pytest.importorskip("torch")
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU with 1,000 bytes free."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda: (1000, 1000))
+    monkeypatch.setattr("llm_engineering.adapters.transformers_folder.find_spec", lambda name: object())
+
+
+def model(folder: Path, size: int) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}", encoding="utf-8")
+    (folder / "model.safetensors").write_bytes(b"0" * size)
+    return folder
+
+
+def in_cache(cache: Path, name: str, size: int, *, revision: str = "0" * 40) -> None:
+    repository = cache / f"models--{name.replace('/', '--')}"
+    model(repository / "snapshots" / revision, size)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(revision, encoding="utf-8")
+
+
+@pytest.mark.parametrize(("size", "quantization"), [(400, "none"), (600, "nf4")])
+def test_weights_that_leave_no_room_for_the_cache_are_loaded_in_4_bits(
+    gpu: None, tmp_path: Path, size: int, quantization: str
+) -> None:
+    assert fitting_quantization([LocalModel(str(model(tmp_path / "one", size)))]) == quantization
+
+
+def test_a_base_known_by_name_weighs_what_lies_in_the_cache(
+    gpu: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert fitting_quantization([LocalModel("org/base")]) == "none"  # nothing is known of it
+    in_cache(tmp_path, "org/base", 600)
+    assert fitting_quantization([LocalModel("org/base")]) == "nf4"
+    assert fitting_quantization([LocalModel("org/base", revision="0" * 40)]) == "nf4"
+
+
+def test_models_that_are_compared_are_read_in_one_precision(gpu: None, tmp_path: Path) -> None:
+    small, large = model(tmp_path / "small", 100), model(tmp_path / "large", 600)
+    assert bootstrap.common_quantization({str(small): None, str(large): None}) == "nf4"
+    assert bootstrap.common_quantization({str(small): None}) == "none"
+
+
+def test_without_a_gpu_nothing_is_quantized(tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    assert fitting_quantization([LocalModel(str(model(tmp_path / "one", 600)))]) == "none"
