@@ -222,7 +222,7 @@ class Writer:
         except TemplateError as error:
             raise ModelUnavailable(
                 f"The chat template of {self.name} refuses the conversation: {first_line(error)}",
-                hint="Use a model whose template takes a system message.",
+                hint="Use a model whose template takes a system message, then user and assistant in turns.",
             ) from error
         ids: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         if len(ids) >= self.window:

@@ -4,7 +4,8 @@ What was retrieved stands between tags in the user's message, is called data the
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import dropwhile, groupby
 
 from llm_engineering.domain.answers import Message, Passage, Prompt
 from llm_engineering.domain.samples import AuthorPassage, InstructionStyle
@@ -221,8 +222,16 @@ def _prompt(
 ) -> Prompt:
     turns = [turn for turn in history if turn.role != "system"][-EARLIER_TURNS:]
     earlier = [Message(role=turn.role, content=_fenced(turn.content[:_TURN_CHARACTERS])) for turn in turns]
-    messages = (Message(role="system", content=system), *earlier, Message(role="user", content=user))
+    messages = (Message(role="system", content=system), *_taking_turns([*earlier, Message(role="user", content=user)]))
     return Prompt(messages=messages, question=question, passages=tuple(passages))
+
+
+def _taking_turns(messages: Sequence[Message]) -> Iterator[Message]:
+    """The messages as the templates of many models want them: the person begins, and nobody speaks twice in a row."""
+    begun = dropwhile(lambda message: message.role == "assistant", messages)
+    for _, said in groupby(begun, key=lambda message: message.role):
+        same = list(said)
+        yield Message(role=same[0].role, content="\n\n".join(message.content for message in same if message.content))
 
 
 def _persona(author: str | None) -> str:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
-from itertools import dropwhile
 
 from llm_engineering.domain.answers import Answer, Message, Passage, Prompt, Question, Reply, Route
 from llm_engineering.domain.chat import DECLINED, DO_NOT_KNOW, EARLIER_TURNS, GREETING, answer_prompt, writing_prompt
@@ -228,9 +227,6 @@ def _assemble(meant: Understanding, best: Sequence[Hit], load: Load, twin: Twin)
 
 
 def _prompt(asked: str, history: Sequence[Message], route: Route, speaker: str | None, assembled: Assembled) -> Prompt:
-    history = tuple(
-        dropwhile(lambda turn: turn.role == "assistant", history)
-    )  # some templates want the person to begin
     if route is Route.WRITE:
         return writing_prompt(
             asked,

@@ -134,6 +134,19 @@ def test_a_served_prompt_is_byte_for_byte_the_one_of_training(base: Path, monkey
     ]
 
 
+ALTERNATING = """{%- for message in messages if message['role'] != 'system' -%}
+{%- if (message['role'] == 'user') != (loop.index0 % 2 == 0) -%}{{ raise_exception('roles must alternate') }}{%- endif -%}
+{{ message['role'] }}: {{ message['content'] }}
+{%- endfor -%}"""
+
+
+def test_a_conversation_that_does_not_alternate_is_read_by_a_template_that_wants_it_to(copied: Path) -> None:
+    (copied / "chat_template.jinja").write_text(ALTERNATING)
+    said = [("assistant", "Ask!"), ("user", "Hi."), ("assistant", "Hello."), ("user", "One."), ("user", "Two.")]
+    history = [Message(role=role, content=content) for role, content in said]  # type: ignore[arg-type]
+    assert answers(copied, (voice_prompt("Why?", author="Ann Lee", history=history), GREEDY))[0].text
+
+
 def test_a_reply_ends_before_a_stop_string_and_shows_nothing_of_it(base: Path) -> None:
     [whole] = answers(base, (SHORT, GREEDY))
     stop = whole.text[7:12]

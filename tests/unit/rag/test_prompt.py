@@ -5,8 +5,11 @@
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from inline_snapshot import snapshot
 
 from llm_engineering.domain.answers import Message, Passage, Prompt
@@ -15,9 +18,12 @@ from llm_engineering.domain.chat import (
     hypothetical_prompt,
     rewording_prompt,
     understanding_prompt,
+    voice_prompt,
     writing_prompt,
 )
 from llm_engineering.domain.entities import Kind
+
+Role = Literal["system", "user", "assistant"]
 
 
 def passage(text: str, *, marker: int = 1, title: str = "On logs") -> Passage:
@@ -70,6 +76,35 @@ They grow.
 
 Question: What are logs?\
 """)
+
+
+TURNS = st.lists(
+    st.tuples(st.sampled_from(("system", "user", "assistant")), st.sampled_from(("", "one", "two", "three"))),
+    max_size=9,
+)
+
+
+@given(TURNS)
+def test_user_and_assistant_take_turns_whoever_spoke_twice_or_first(turns: list[tuple[Role, str]]):
+    history = [Message(role=role, content=content) for role, content in turns]
+    for prompt in (
+        answer_prompt("Why?", author=None, passages=[], history=history),
+        writing_prompt("Why?", author=None, passages=[], history=history),
+        voice_prompt("Why?", author=None, history=history),
+    ):
+        system, *roles = (message.role for message in prompt.messages)
+        assert system == "system"
+        assert roles == [("user", "assistant")[number % 2] for number in range(len(roles))]
+        assert roles[-1] == "user"
+
+
+def test_what_was_said_in_two_messages_is_shown_in_one_and_before_the_question():
+    said = [("assistant", "Ask!"), ("user", "Hi."), ("assistant", "Hello."), ("user", "Logs:"), ("user", "")]
+    history = [Message(role=role, content=content) for role, content in said]  # type: ignore[arg-type]
+    plain = voice_prompt("Why?", author=None).messages[-1].content
+    assert [message.content for message in voice_prompt("Why?", author=None, history=history).messages[1:]] == [
+        "Hi.", "Hello.", f"Logs:\n\n{plain}",
+    ]  # fmt: skip
 
 
 def test_the_prompt_of_a_text_to_be_written():
