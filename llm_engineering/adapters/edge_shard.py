@@ -1,13 +1,11 @@
 """Points in a Qdrant Edge shard: the Rust engine in this process. Every call of the engine is made here."""
 
-import errno
 import logging
-import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llm_engineering.adapters.edge_errors import EngineErrors, require_space
 from llm_engineering.adapters.qdrant_points import (
     DATE_FIELD,
     DENSE,
@@ -21,7 +19,7 @@ from llm_engineering.adapters.qdrant_points import (
     payload_of,
 )
 from llm_engineering.domain.entities import IndexedChunk, SparseVector
-from llm_engineering.domain.errors import StoreError, StoreUnavailable
+from llm_engineering.domain.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     import qdrant_edge
@@ -29,21 +27,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _PAGE = 1000
+_VACUUM_FROM = (0.1, 100)
+"""Share of deleted points, and points, from which a segment is vacuumed: early, because IDF counts deleted points until then."""
+_EVERY_DELETED = (1e-9, 0)
 _OVERSAMPLING = 1.5
 """Quantised candidates that are scored again exactly, per hit: finds the hundred that an exact search finds."""
-_HEADROOM = 64_000_000
-"""Bytes that must be free before a write: the engine maps files, and a full disk under a map would kill the process."""
-_UNUSABLE = {
-    errno.EACCES: "no permission",
-    errno.EPERM: "no permission",
-    errno.EROFS: "read-only",
-    errno.ENOSPC: "disk full",
-    errno.EDQUOT: "disk quota used up",
-    errno.ENOTDIR: "not a folder",
-}
-_FULL = ("Not enough space", "No space left")
-"""How the engine says in words that the disk is full."""
-_FREE_SPACE = "Free space, or set INDEX_URL to a folder on another disk."
 
 
 class EdgePoints:
@@ -62,23 +50,10 @@ class EdgePoints:
         """A new empty shard in a folder that does not exist yet."""
         import qdrant_edge as edge
 
-        # Mapped from disk instead of read into memory: opening takes about the same time whatever the size, half of what it takes
-        # otherwise at 100,000 points, and searches are no slower once the pages are there.
+        config = _config(dimensions)
         cold = edge.Memory.Cold
-        config = edge.EdgeConfig(
-            vectors={DENSE: edge.EdgeVectorParams(size=dimensions, distance=edge.Distance.Cosine, memory=cold)},
-            sparse_vectors={SPARSE: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf, memory=cold)},
-            payload_memory=cold,
-            id_tracker_memory=cold,
-            # No graph (m=0): quantised exhaustive search with rescoring is exact and needs no building time.
-            hnsw_config=edge.HnswIndexConfig(m=0, ef_construct=16, full_scan_threshold=10_000),
-            quantization_config=edge.TurboQuantQuantizationConfig(bits=edge.TurboQuantBitSize.Bits4, memory=cold),
-            # IDF counts deleted points until they are vacuumed: do it early.
-            optimizers=edge.EdgeOptimizersConfig(deleted_threshold=0.1, vacuum_min_vector_number=100),
-            wal_enabled=False,
-        )
         require_space(folder.parent)
-        with _EngineErrors(f"The index in {folder} cannot be created"):
+        with EngineErrors(f"The index in {folder} cannot be created"):
             shard = edge.EdgeShard.create(str(folder), config)
             keyword = edge.KeywordIndexParams(memory=cold)
             for name in KEYWORD_FIELDS:
@@ -89,16 +64,16 @@ class EdgePoints:
         return cls(shard, folder)
 
     @classmethod
-    def load(cls, folder: Path) -> "EdgePoints":
-        """An existing shard."""
+    def load(cls, folder: Path, *, dimensions: int | None = None) -> "EdgePoints":
+        """An existing shard; with ``dimensions`` its configuration is written anew, whatever a killed process left there."""
         import qdrant_edge as edge
 
-        with _EngineErrors(f"The index in {folder} cannot be opened"):
-            return cls(edge.EdgeShard.load(str(folder)), folder)
+        with EngineErrors(f"The index in {folder} cannot be opened"):
+            return cls(edge.EdgeShard.load(str(folder), _config(dimensions) if dimensions else None), folder)
 
     def close(self) -> None:
         """Release files and memory."""
-        with _EngineErrors(f"The index in {self._folder} cannot be closed"):
+        with EngineErrors(f"The index in {self._folder} cannot be closed"):
             self._shard.close()
 
     def upsert(self, chunks: Sequence[IndexedChunk]) -> None:
@@ -153,6 +128,25 @@ class EdgePoints:
         if changed:
             with self._writing():
                 self._shard.flush()
+
+    def erase_deleted(self, *, dimensions: int) -> None:
+        """Write every segment that has deleted points anew, so that their bytes are in no file any more.
+
+        Otherwise a deleted point's payload stays in its file until enough of its segment is deleted. Raises
+        :class:`StoreUnavailable` without room for it.
+        """
+        import qdrant_edge as edge
+
+        require_space(self._folder)
+        with self._writing():
+            self._shard.close()
+            strict = edge.EdgeShard.load(str(self._folder), _config(dimensions, vacuum_from=_EVERY_DELETED))
+            try:
+                if strict.optimize():
+                    strict.flush()
+            finally:
+                strict.close()
+            self._shard = edge.EdgeShard.load(str(self._folder), _config(dimensions))
 
     def rank(self, rankings: Sequence[Ranking]) -> list[Ranked]:
         """Answer these rankings in one call, each best first."""
@@ -218,62 +212,31 @@ class EdgePoints:
             hits = self._shard.facet(edge.FacetRequest(field, limit=self.count() + 1, exact=True)).hits
         return {str(hit.value) for hit in hits if hit.count}  # a value whose points are gone counts 0
 
-    def _reading(self) -> "_EngineErrors":
-        return _EngineErrors(f"The index in {self._folder} cannot be read")
+    def _reading(self) -> "EngineErrors":
+        return EngineErrors(f"The index in {self._folder} cannot be read")
 
-    def _writing(self) -> "_EngineErrors":
-        return _EngineErrors(f"The index in {self._folder} cannot be written")
-
-
-def require_space(folder: Path) -> None:
-    """:class:`StoreUnavailable` if the disk of the folder is all but full."""
-    with unusable_folder(folder):
-        free = shutil.disk_usage(folder).free
-    if free < _HEADROOM:
-        raise StoreUnavailable(
-            f"The disk of the index in {folder} is full ({free / 1e6:.0f} MB left)",
-            hint=_FREE_SPACE,
-        )
+    def _writing(self) -> "EngineErrors":
+        return EngineErrors(f"The index in {self._folder} cannot be written")
 
 
-@contextmanager
-def unusable_folder(folder: Path) -> Iterator[None]:
-    """Turn an operating-system error about the index's files into :class:`StoreUnavailable`."""
-    try:
-        yield
-    except OSError as error:
-        raise StoreUnavailable(
-            f"The index in {folder} cannot be used: {error.strerror or error}",
-            hint="Make the folder writable and see that its disk has space, or set INDEX_URL to another folder.",
-        ) from error
+def _config(dimensions: int, *, vacuum_from: tuple[float, int] = _VACUUM_FROM) -> "qdrant_edge.EdgeConfig":
+    import qdrant_edge as edge
 
-
-class _EngineErrors:
-    """Turns whatever the engine raises into a :class:`StoreError`."""
-
-    def __init__(self, failure: str) -> None:
-        self._failure = failure
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        # The engine raises bare Exception; a panic of its Rust code is a BaseException of that name.
-        if error is None or isinstance(error, StoreError):
-            return
-        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
-            raise _mapped(self._failure, error) from error
-
-
-def _mapped(failure: str, error: BaseException) -> StoreError:
-    text = " ".join(str(error).split())[:300]
-    for number, reason in _UNUSABLE.items():
-        if f"(os error {number})" in text:
-            hint = "Make the folder writable and see that its disk has space, or set INDEX_URL to another folder."
-            return StoreUnavailable(f"{failure}: {reason}", hint=hint)
-    if any(words in text for words in _FULL):
-        return StoreUnavailable(f"{failure}: {text}", hint=_FREE_SPACE)
-    return StoreError(f"{failure}: {text}", hint="If its files are damaged: poe run-sync-pipeline --rebuild")
+    # Mapped from disk instead of read into memory: opening takes about the same time whatever the size, half of what it takes
+    # otherwise at 100,000 points, and searches are no slower once the pages are there.
+    cold = edge.Memory.Cold
+    share, fewest = vacuum_from
+    return edge.EdgeConfig(
+        vectors={DENSE: edge.EdgeVectorParams(size=dimensions, distance=edge.Distance.Cosine, memory=cold)},
+        sparse_vectors={SPARSE: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf, memory=cold)},
+        payload_memory=cold,
+        id_tracker_memory=cold,
+        # No graph (m=0): quantised exhaustive search with rescoring is exact and needs no building time.
+        hnsw_config=edge.HnswIndexConfig(m=0, ef_construct=16, full_scan_threshold=10_000),
+        quantization_config=edge.TurboQuantQuantizationConfig(bits=edge.TurboQuantBitSize.Bits4, memory=cold),
+        optimizers=edge.EdgeOptimizersConfig(deleted_threshold=share, vacuum_min_vector_number=fewest),
+        wal_enabled=False,
+    )
 
 
 def _nearest(vector: Sequence[float] | SparseVector) -> "qdrant_edge.Query":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from llm_engineering.adapters.index_session import (
+    REBUILD,
     RUN_FIRST,
     DocumentCount,
     recipe_for_people,
@@ -108,6 +109,9 @@ class QdrantServerIndex:
             client, self._connected = self._connected, None
         if client is not None:
             client.close()
+
+    def sweep(self) -> None:
+        """Nothing: a server removes what was replaced by itself."""
 
     def switch_to(self, fresh: ServerCollection, *, replaced: ServerCollection) -> None:
         """Let readers follow to a finished rebuild, and remove what it replaces."""
@@ -242,9 +246,14 @@ class ServerWriter:
             found |= known_vectors(replaced.points, [key for key in keys if key not in found])
         return found
 
-    def commit(self) -> None:
-        """Record the counts; after a rebuild switch the alias. The session ends with it."""
+    def commit(self, *, erase: bool = False) -> None:
+        """Record the counts; after a rebuild switch the alias. The session ends with it.
+
+        A server decides by itself when it writes a segment anew, so ``erase`` can only say what makes it certain.
+        """
         self._mark()
+        if erase and self._replaced is None:
+            logger.warning("the server drops the bytes of withdrawn texts when it next vacuums; at once: %s", REBUILD)
         self._over = True
         self._collection.finish(self._recipe, documents=self._documents.total())
         if self._replaced is not None:

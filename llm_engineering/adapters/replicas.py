@@ -27,7 +27,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from llm_engineering.adapters.edge_shard import require_space, unusable_folder
+from llm_engineering.adapters.edge_errors import require_space, unusable_folder
 from llm_engineering.adapters.index_session import REBUILD, RUN_FIRST
 from llm_engineering.adapters.sparse_files import copy_folder, replace_file, sync_folder
 from llm_engineering.domain.config import IndexRecipe
@@ -52,6 +52,8 @@ class ReplicaMeta(Frozen):
     """Number of the commit that made it current; 0 for never."""
     chunks: int | None = 0
     documents: int | None = 0
+    doomed: bool = False
+    """Holds texts that were withdrawn since: never written on again, removed as soon as no reader has it loaded."""
 
 
 class Lock:
@@ -196,14 +198,35 @@ class ReplicaFolder:
         return Replica(self.path / id_)
 
     def standbys(self, current: Replica | None) -> list[tuple[Replica, ReplicaMeta]]:
-        """Whole replicas that are not current, the most recently committed first; what cannot be read is left out."""
+        """Replicas to write on: whole, not current, not doomed; the most recently committed first."""
         found: list[tuple[Replica, ReplicaMeta]] = []
         for replica in self._others(current):
             try:
-                found.append((replica, replica.meta()))
+                meta = replica.meta()
             except StoreError:  # damaged: of no use as a standby, and swept away later
                 continue
+            if not meta.doomed:
+                found.append((replica, meta))
         return sorted(found, key=lambda item: (-item[1].generation, item[0].id))
+
+    def doom(self, *, all_but: Replica) -> None:
+        """Note durably that every other replica has to go, the current one too once it is replaced."""
+        for replica in self._others(all_but):
+            try:
+                replica.write_meta(replica.meta().model_copy(update={"doomed": True}))
+            except StoreError:  # damaged: swept away in any case
+                continue
+
+    def remove_doomed(self) -> bool:
+        """Remove what was doomed and is not in use any more; ``False`` if a reader still has some of it loaded."""
+        gone = True
+        for replica in self._others(self.current()):
+            try:
+                doomed = replica.meta().doomed
+            except StoreError:
+                continue
+            gone = (not doomed or self.discard(replica)) and gone
+        return gone
 
     def point_to(self, replica: Replica) -> None:
         """Make a replica current, durably and in one step."""

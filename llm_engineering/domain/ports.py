@@ -336,8 +336,11 @@ class IndexWriter(Protocol):
         """Dense vectors already known under these keys, here or in the index being replaced; unknown keys are absent."""
         ...
 
-    def commit(self) -> None:
-        """Make everything written visible to readers in one step. Call after the watermark was set."""
+    def commit(self, *, erase: bool = False) -> None:
+        """Make everything written visible to readers in one step. Call after the watermark was set.
+
+        ``erase``: what was retired leaves the files, too, and so do older states of the index as soon as no reader uses them.
+        """
         ...
 
 
@@ -366,6 +369,10 @@ class Index(Protocol):
 
     def status(self) -> IndexStatus:
         """State for people."""
+        ...
+
+    def sweep(self) -> None:
+        """Remove older states that a commit with ``erase`` left because a reader used them. Cheap where there are none."""
         ...
 
     def close(self) -> None:

@@ -18,6 +18,7 @@ from llm_engineering.domain.entities import (
     IndexedChunk,
     SparseVector,
     TextFormat,
+    TombstoneReason,
 )
 from llm_engineering.domain.ports import Embedder, Index, IndexWriter, SparseEncoder, Warehouse
 
@@ -79,13 +80,17 @@ def sync(
 
     ``language_of`` is asked for the language of a text whose source states none, so that filters find it.
 
+    What an author has withdrawn leaves the index's files as well, which takes a while longer than any other change.
+
     Killed at any moment it loses nothing: readers keep the old state until the commit, and the next run goes on from
     the last watermark, which moves only after the points of its changes are durable.
     """
     head = warehouse.head()
     visible = None if rebuild else _visible_watermark(warehouse, index)  # a rebuild asks nothing of a damaged index
     if visible == head and not _outdated(index, recipe):
+        index.sweep()
         return SyncReport(watermark=head)
+    erase = _withdrawn(warehouse, after=visible or 0, upto=head, limit=config.batch_documents)
     work = _Sync(warehouse, recipe, chunker, embedder, sparse, config, language_of)
     with index.writer(recipe, rebuild=rebuild) as writer:
         mark = _watermark(warehouse, writer, head=head)
@@ -102,7 +107,7 @@ def sync(
             told(changes[-1].sequence - mark, total)
         with work.timed("commit"):
             warehouse.set_watermark(writer.watermark_name, head)
-            writer.commit()
+            writer.commit(erase=erase)
     return work.report(watermark=head, rebuilt=rebuild)
 
 
@@ -150,6 +155,15 @@ def _log(warehouse: Warehouse, *, after: int, upto: int, limit: int) -> Iterator
             return
         yield changes
         after = changes[-1].sequence
+
+
+def _withdrawn(warehouse: Warehouse, *, after: int, upto: int, limit: int) -> bool:
+    """Whether these changes withdraw a document."""
+    for changes in _log(warehouse, after=after, upto=upto, limit=limit):
+        states = warehouse.state([change.document_id for change in changes if change.revision is None])
+        if any(state.tombstone and state.tombstone.reason is TombstoneReason.WITHDRAWN for state in states.values()):
+            return True
+    return False
 
 
 class _Timed:

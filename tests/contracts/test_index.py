@@ -312,6 +312,22 @@ def test_a_rebuild_may_change_the_dimensions(index: Index) -> None:
     assert found(index, dense=[1.0, 0, 0, 0, 0, 0]) == ["new"]
 
 
+def test_a_commit_that_erases_keeps_everything_else(index: Index) -> None:
+    fill(index, a_chunk("one"), a_chunk("two"), a_chunk("three"))
+    kept = {id_: item for id_, item in everything(index).items() if item.chunk.text != "two"}
+    with index.writer(RECIPE) as writer:
+        writer.publish([a_chunk("one"), a_chunk("three")])
+        writer.retire([a_chunk("two").chunk.id])
+        writer.commit(erase=True)
+    index.sweep()
+    assert everything(index) == kept
+    assert sorted(found(index)) == ["one", "three"]
+    assert index.status().chunks == 2
+    fill(index, a_chunk("four"))
+    index.sweep()
+    assert {"four"} <= set(found(index))
+
+
 def test_known_vectors_are_found_by_key(index: Index) -> None:
     fill(index, a_chunk("one", dense=towards(0.6, 0.8), key="k1"))
     with index.writer(RECIPE) as writer:
