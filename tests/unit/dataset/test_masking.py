@@ -28,7 +28,18 @@ SECRETS = {
     "sk_live_" + RANDOM: Mask.API_KEY,
     "eyJhbGciOiJIUzI1NiJ9." + "eyJzdWIiOiIxMjM0NTY3ODkwIn0." + RANDOM: Mask.API_KEY,
     "jane.doe+lists@mail.doe.io": Mask.E_MAIL,
+    "me@janedoe.io": Mask.E_MAIL,
+    "talbot@gmail.com": Mask.E_MAIL,
+    "abbot@jane.io": Mask.E_MAIL,
+    "your.friend@gmail.com": Mask.E_MAIL,
+    "john\\_doe@gmail.com": Mask.E_MAIL,
+    "hans@müller.de": Mask.E_MAIL,
+    "анна@пример.рф": Mask.E_MAIL,
+    "kontakt@x.berlin": Mask.E_MAIL,
+    "user@company.finance": Mask.E_MAIL,
+    "shop@foo.shop": Mask.E_MAIL,
     "jane [at] doe [dot] com": Mask.E_MAIL,
+    "jane [at] doe [dot] studio": Mask.E_MAIL,
     "jane at doe dot com": Mask.E_MAIL,
     "+49 30 901820": Mask.PHONE,
     "+1 (212) 736-5000": Mask.PHONE,
@@ -42,6 +53,11 @@ SECRETS = {
 }
 HARMLESS = [
     "simon@example.com and you@your.test",
+    "you@yourdomain.com, your_email@gmail.com, hello@your-company.io, me@gmail.com",
+    "dependabot@github.com and ci-bot@jane.io",
+    "x@weight.data + y@model.coef_ + h@self.weight_ih + z@layer.bias",
+    "systemctl start getty@tty1.service",
+    "look at this dot product",
     "git clone git@github.com:someone/project.git",
     "ssh ubuntu@db1.internal.io",
     "scores = q@k.mT + x@w.weight",
@@ -59,6 +75,11 @@ HARMLESS = [
     "next_token = response.get('NextToken')",
     "password: str = Field(min_length=8)",
     'password = "your-password-123"',
+    "password = sha256_crypt",
+    "DB_PASSWORD=config.db1.pass2word",
+    "DB_PASSWORD: os_env1x2y3('DB')",
+    "see the password: Tr0ub4dor3xyz is a word of a comic",
+    "secret_key: Users/ann/Projects2/thing/src/main/java/App",
     "sk-estimator-doc-link-toggleable-content",
     "sk-toggleable__content-arrow",
     "commit dae52d5b94761145333867bc6641e821",
@@ -110,6 +131,24 @@ def test_a_named_secret_is_masked_where_its_shape_is_unknown():
     assert mask(f'COHERE_API_KEY="{RANDOM}"').text == 'COHERE_API_KEY="[API key]"'
     assert mask(f"Authorization: Bearer {RANDOM}").text == "Authorization: Bearer [API key]"
     assert mask('password = "tr0ub4dor&3"').text == 'password = "[password]"'
+
+
+def test_a_secret_access_key_with_slashes_is_no_path():
+    key = "wJalrXUtnFEMI/K7MDENG/" + "bPxRfiCYzzPLEKXYKE"
+    assert mask(f"aws_secret_access_key = {key}").text == "aws_secret_access_key = [API key]"
+
+
+@pytest.mark.parametrize(
+    "line", ["DB_PASSWORD={}", "POSTGRES_PASSWORD: {}", "  password: {}", "spring.datasource.password={}\nport=1"]
+)
+@pytest.mark.parametrize("password", ["Tr0ub4dor3xyz", "s3cr3tPa55x"])
+def test_an_unquoted_password_is_masked_where_only_a_password_stands(line, password):
+    assert mask(line.format(password)).text == line.format("[password]")
+
+
+def test_an_address_loses_no_mark_that_stands_around_it():
+    for around in ("_{}_", "__{}__", "**{}**", "`{}`", "<{}>", "请写信到{}联系我", "_write to {}_"):
+        assert mask(around.format("ada@winter.dev")).text == around.format("[e-mail]")
 
 
 def test_the_password_in_an_address_is_masked_and_the_address_stays():
