@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
@@ -18,13 +18,14 @@ from llm_engineering.dataset.budget import Cost
 from llm_engineering.dataset.build import Build, MakePairs, Teach, build, draw, write_instructions
 from llm_engineering.dataset.estimate import Estimate
 from llm_engineering.dataset.instruct import RULES
-from llm_engineering.dataset.teach import Lesson, Taught, estimate, lessons_for, taken_over, teach
+from llm_engineering.dataset.mixture import taken_over
+from llm_engineering.dataset.teach import Lesson, Taught, estimate, lessons_for, teach
 from llm_engineering.domain.config import ChatConfig
 from llm_engineering.domain.dataset_config import DatasetConfig
 from llm_engineering.domain.entities import Frozen, TombstoneReason
 from llm_engineering.domain.errors import UsageError
 from llm_engineering.domain.ports import Warehouse
-from llm_engineering.domain.samples import AuthorPassage, Refusal, Sample
+from llm_engineering.domain.samples import AuthorPassage, Refusal, Sample, Split
 from llm_engineering.settings import Settings, load_settings
 from steps import dataset_artifacts
 from steps.preferences import PAIRS, estimated_pairs, pair_maker
@@ -190,7 +191,7 @@ def _dry(config: DatasetConfig, settings: Settings, warehouse: Warehouse) -> Dat
     samples, refusals = write_instructions(drawn, config)
     asked = None
     if config.teacher.enabled:
-        lessons = lessons_for(drawn.passages, samples, config.instruct)
+        lessons = lessons_for(drawn.passages, samples, config.instruct, sides=drawn.sides.of)
         asked = asyncio.run(_estimated(lessons, config, settings, warehouse))
     if config.preference.sources:
         asked = (asked or Estimate()) + estimated_pairs(samples, config.preference, settings, warehouse)
@@ -214,12 +215,14 @@ def _teacher(config: DatasetConfig, settings: Settings, warehouse: Warehouse, co
     """The teacher at ``LLM_MODEL``, as the build calls it; what it cost is put into ``costs``."""
     _require_teacher(settings)
 
-    def teaching(passages: Sequence[AuthorPassage], by_rules: Sequence[Sample]) -> tuple[list[Sample], list[Refusal]]:
-        lessons = lessons_for(passages, by_rules, config.instruct)
+    def teaching(
+        passages: Sequence[AuthorPassage], by_rules: Sequence[Sample], sides: Mapping[str, Split]
+    ) -> tuple[list[Sample], list[Refusal]]:
+        lessons = lessons_for(passages, by_rules, config.instruct, sides=sides)
         with bar("teacher") as progress:
             taught = asyncio.run(_taught(lessons, config, settings, warehouse, progress))
         costs[TEACHER] = taught.cost
-        return taken_over(by_rules, taught), list(taught.refusals)
+        return taken_over(by_rules, taught.samples), list(taught.refusals)
 
     return teaching
 

@@ -7,28 +7,31 @@ pairs, ``audit``. Nothing is written here: what comes back is whole, or an error
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 from llm_engineering.dataset.audit import audit, require_no_leak
 from llm_engineering.dataset.bias import Bias
 from llm_engineering.dataset.card import DocumentLine, card_of
+from llm_engineering.dataset.decisions import decide
 from llm_engineering.dataset.decontamination import EvaluationTexts, read_evaluation_sets
 from llm_engineering.dataset.instruct import RULES, instruct
 from llm_engineering.dataset.masking import mask
+from llm_engineering.dataset.mixture import gated_or_by_rules, within_share
 from llm_engineering.dataset.passages import passages
 from llm_engineering.dataset.pieces import Piece, ReadPieces, recurring
 from llm_engineering.dataset.quality import Embed, gate_pairs, gate_passages, gate_samples
 from llm_engineering.dataset.split import Sides, Writing, apart, assign, pairs_apart, side_of_pair
 from llm_engineering.dataset.store import Dataset
-from llm_engineering.dataset.words import same_question
 from llm_engineering.domain.dataset_config import DatasetConfig
 from llm_engineering.domain.entities import DocumentState
 from llm_engineering.domain.errors import DatasetError, UnknownAuthor
 from llm_engineering.domain.ports import Warehouse
-from llm_engineering.domain.samples import AuthorPassage, Decision, Pair, Refusal, Sample, Split
+from llm_engineering.domain.samples import AuthorPassage, Pair, Refusal, Sample, Split
 
-Teach = Callable[[Sequence[AuthorPassage], Sequence[Sample]], tuple[list[Sample], list[Refusal]]]
-"""A teacher: given the passages and what the rules made of them, all samples, its own in the place of those it wrote better."""
+Teach = Callable[[Sequence[AuthorPassage], Sequence[Sample], Mapping[str, Split]], tuple[list[Sample], list[Refusal]]]
+"""A teacher: given passages, what the rules made of them, and the documents' sides, all samples, its own in the place of
+those by rules."""
 
 
 class MadePairs(NamedTuple):
@@ -44,8 +47,6 @@ MakePairs = Callable[[Sequence[Sample]], MadePairs]
 Progress = Callable[[int, int, str], None]
 """Called with how many documents are read, of how many, and which."""
 
-REFUSED_IN_REVIEW = "refused-in-review"
-REPEATED = "repeated-instruction"
 _CHANGES_AT_A_TIME = 10_000
 
 
@@ -92,22 +93,27 @@ def build(
 ) -> Build:
     """Build the dataset of the configuration. Same warehouse, configuration and ``previous`` sides: the same bytes.
 
-    Raises :class:`DatasetLeak` if the audit finds anything, :class:`DatasetError` if nothing is left to train on.
+    Raises :class:`DatasetLeak` if the audit finds anything, :class:`DatasetError` if nothing is left to train on: before
+    anything is paid for, where that can be known.
     """
     drawn = draw(warehouse, config, read=read, previous=previous, progress=progress)
-    samples, refusals = write_instructions(drawn, config, teach)
-    gated = gate_samples(
-        samples, config=config.quality, revision_text=drawn.text, embed=embed, evaluation=drawn.evaluation
+    by_rules, refusals = write_instructions(drawn, config)
+    samples, failed = teach(drawn.passages, by_rules, drawn.sides.of) if teach else (by_rules, [])
+    gate = partial(
+        gate_samples, config=config.quality, revision_text=drawn.text, embed=embed, evaluation=drawn.evaluation
     )
+    gated = gated_or_by_rules(samples, by_rules, gate)
     decisions = [each for each in warehouse.decisions() if drawn.states.keys() >= set(each.document_ids)]
     applied = {sample.id for sample in gated.kept} & {decision.sample_id for decision in decisions}
     reviewed, refused = decide(gated.kept, decisions, masking=config.quality.mask)
     separated, leaking = apart(reviewed, drawn.sides.of)
-    refusals = [*drawn.refusals, *refusals, *gated.refused, *refused, *leaking]
+    separated, beyond = within_share(separated, drawn.sides.of, config.instruct.rephrased_share)
+    refusals = [*drawn.refusals, *refusals, *failed, *gated.refused, *refused, *leaking, *beyond]
+    require_training_data(separated, drawn, refusals)
     masked = gated.masked
     pairs: list[Pair] = []
     made = MadePairs(())
-    if make_pairs is not None and separated:
+    if make_pairs is not None:
         made = make_pairs(separated)
         gated_pairs = gate_pairs(
             made.pairs,
@@ -120,8 +126,6 @@ def build(
         pairs = [_in_a_voice(pair, drawn.states) for pair in kept]
         refusals += [*made.refusals, *gated_pairs.refused, *across]
         masked = masked + gated_pairs.masked
-    if not separated:
-        raise DatasetError(_nothing_left(drawn, refusals), hint=_NOTHING_HINT)
     by_side = _divided(separated, drawn.sides.of)
     paired = {split: tuple(pair for pair in pairs if side_of_pair(pair, drawn.sides.of) is split) for split in Split}
     found = audit(by_side, paired)
@@ -179,44 +183,14 @@ def draw(
     return Drawn(states, sides, list(gated.kept), len(found), [*refusals, *gated.refused], evaluation)
 
 
-def write_instructions(
-    drawn: Drawn, config: DatasetConfig, teach: Teach | None = None
-) -> tuple[list[Sample], list[Refusal]]:
-    """Instructions by rules, and by a teacher where there is one."""
-    texts = {identity: state.revision.text for identity, state in drawn.states.items() if state.revision is not None}
-    samples, refusals = instruct(drawn.passages, config.instruct, texts=texts)
-    if teach is None:
-        return samples, refusals
-    taught, failed = teach(drawn.passages, samples)
-    return taught, refusals + failed
+def write_instructions(drawn: Drawn, config: DatasetConfig) -> tuple[list[Sample], list[Refusal]]:
+    """Instructions by rules.
 
-
-def decide(
-    samples: Iterable[Sample], decisions: Iterable[Decision], *, masking: bool = True
-) -> tuple[list[Sample], list[Refusal]]:
-    """What reviewers said: ``refuse`` takes a sample out, ``edit`` gives it a person's instruction under the id it had.
-
-    With ``masking`` secrets and personal data of that instruction are masked like those of any other.
-
-    Where an edited instruction is the same as another sample's, the other one gives way; of two edited ones the later.
+    Raises :class:`DatasetError` where none of the passages may be trained on.
     """
-    verdicts = {decision.sample_id: decision for decision in decisions}
-    kept, refusals = [], []
-    for sample in samples:
-        decision = verdicts.get(sample.id)
-        if decision is not None and decision.verdict == "refuse":
-            refusals.append(_refusal(REFUSED_IN_REVIEW, sample))
-        elif decision is not None and decision.verdict == "edit" and decision.instruction:
-            instruction = mask(decision.instruction).text if masking else decision.instruction
-            kept.append(sample.model_copy(update={"instruction": instruction, "written_by": "person"}))
-        else:
-            kept.append(sample)
-    first: dict[str, str] = {}
-    for sample in sorted(kept, key=lambda each: each.written_by != "person"):
-        first.setdefault(same_question(sample.instruction), sample.id)
-    unique = set(first.values())
-    refusals += [_refusal(REPEATED, sample) for sample in kept if sample.id not in unique]
-    return [sample for sample in kept if sample.id in unique], refusals
+    require_training_data(drawn.passages, drawn, drawn.refusals)
+    texts = {identity: state.revision.text for identity, state in drawn.states.items() if state.revision is not None}
+    return instruct(drawn.passages, config.instruct, texts=texts)
 
 
 def in_order_of_arrival(warehouse: Warehouse, author_id: str | None = None) -> dict[str, DocumentState]:
@@ -298,15 +272,20 @@ def _lines(drawn: Drawn, samples: Sequence[Sample], pairs: Sequence[Pair], *, ma
     return lines
 
 
-def _refusal(reason: str, sample: Sample) -> Refusal:
-    document = sample.provenance.document_id
-    return Refusal(reason=reason, subject=sample.id, document_id=document, detail=sample.instruction[:120])
-
-
-def _nothing_left(drawn: Drawn, refusals: Sequence[Refusal]) -> str:
+def require_training_data(left: Sequence[AuthorPassage | Sample], drawn: Drawn, refusals: Sequence[Refusal]) -> None:
+    """Raise :class:`DatasetError` if nothing that is left stands on the side that is trained on."""
+    counts = Counter(drawn.sides.of[each.provenance.document_id] for each in left)
+    if counts[Split.TRAIN]:
+        return
     reasons = Counter(refusal.reason for refusal in refusals)
-    named = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common()) or "the warehouse is empty"
-    return f"No training data: {len(drawn.states)} documents gave no sample ({named})"
-
-
-_NOTHING_HINT = "Run the feature pipeline first, or lower passages.min_words in the configuration."
+    named = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+    if not counts:
+        raise DatasetError(
+            f"No training data: {len(drawn.states)} documents gave no sample ({named or 'the warehouse is empty'})",
+            hint="Run the feature pipeline first, or lower passages.min_words in the configuration.",
+        )
+    held_out = ", ".join(f"{counts[split]} {split}" for split in (Split.VALIDATION, Split.TEST))
+    raise DatasetError(
+        f"No training data: {len(drawn.states)} documents gave only what is held out ({held_out}, refused: {named or 'none'})",
+        hint="Bring in more documents, or change validation, test or salt under split: that alone deals documents anew.",
+    )

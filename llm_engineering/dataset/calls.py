@@ -71,19 +71,30 @@ class Plain(BaseModel):
 
 @dataclass(frozen=True)
 class Request(Generic[Shape]):
-    """What is asked. ``shape`` :class:`Plain` asks for free text."""
+    """What is asked. ``shape`` :class:`Plain` asks for free text.
+
+    ``arrived`` tells by a reply whether the model was given all of the prompt; one that was not is asked again another time.
+    """
 
     purpose: str
     prompt: Prompt
     shape: type[Shape]
     sampling: Sampling
     document_ids: tuple[str, ...]
+    arrived: Callable[[Shape], bool] = lambda reply: True
 
     def key(self, model: str) -> str:
         """The same model, words, sampling and shape have the same key."""
         messages = [(message.role, message.content) for message in self.prompt.messages]
         shape = self.shape.model_json_schema()
         return request_key(model, messages, self.sampling.model_dump(mode="json"), self.shape.__name__, shape)
+
+    def replayed(self, entry: JournalEntry | None) -> "Shape | Missing | None":
+        """What the journal answers; ``None`` if the model is to be asked."""
+        if entry is None:
+            return None
+        reply = _read(entry, self.shape)
+        return reply if isinstance(reply, Missing) or self.arrived(reply) else None
 
     def most_tokens(self, count: Callable[[str], int]) -> tuple[int, int]:
         """The most that the request can read and write, its repair round included."""
@@ -163,10 +174,10 @@ class Calls:
         return answer
 
     async def _answer(self, request: Request[Shape], key: str) -> Shape | Missing:
-        kept = (await asyncio.to_thread(self._warehouse.journal, [key])).get(key)
-        if kept is not None:
+        kept = await asyncio.to_thread(self._warehouse.journal, [key])
+        if (known := request.replayed(kept.get(key))) is not None:
             self._count(replayed=1)
-            return _read(kept, request.shape)
+            return known
         entry = None
         async with self._slots:
             if self._stopped is None:
@@ -175,9 +186,10 @@ class Calls:
             return self._stopped or Missing(NoReply.UNAVAILABLE)
         if isinstance(entry, Missing):
             return entry
-        if not await self._scribe.write(entry):
+        reply = _read(entry, request.shape)
+        if request.replayed(entry) is not None and not await self._scribe.write(entry):
             return Missing(NoReply.SOURCE_GONE)
-        return _read(entry, request.shape)
+        return reply
 
     async def _send(self, request: Request[Shape], key: str) -> JournalEntry | Missing | None:
         """What is to be kept of one call; ``None`` if it may not begin."""

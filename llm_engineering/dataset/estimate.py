@@ -49,7 +49,8 @@ def estimated(
     replayed = 0
     for start in range(0, len(requests), _PAGE):
         page = {request.key(model.name): request for request in requests[start : start + _PAGE]}
-        known = warehouse.journal(list(page))
+        kept = warehouse.journal(list(page))
+        known = {key for key, request in page.items() if request.replayed(kept.get(key)) is not None}
         replayed += len(known)
         asked |= {key: request for key, request in page.items() if key not in known}
     count = model.count_tokens

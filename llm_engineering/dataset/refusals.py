@@ -44,6 +44,8 @@ class Reason(StrEnum):
     NEAR_DUPLICATE = "near-duplicate"
     REPEATED_INSTRUCTION = "repeated-instruction"
     SIMILAR_INSTRUCTION = "similar-instruction"
+    REPHRASED_SHARE = "rephrased-share"
+    """A rephrased answer more than its share allows, or held out."""
     CHOSEN_EQUALS_REJECTED = "chosen-equals-rejected"
     CHOSEN_LIKE_REJECTED = "chosen-like-rejected"
     LENGTH_RATIO = "length-ratio"

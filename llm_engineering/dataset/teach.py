@@ -2,18 +2,18 @@
 
 The answer stays the author's passage, verbatim. A marked minority of samples is rephrased: the teacher writes question and
 answer, which the gates then hold against the passage. Passages that the teacher fails on are refused one by one, with a
-reason; what the rules made of them (:mod:`llm_engineering.dataset.instruct`) stands.
+reason; what the rules made of them stands, as it does where the gates refuse what the teacher wrote
+(:mod:`llm_engineering.dataset.mixture`).
 """
 
 import asyncio
 import hashlib
-import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, partial
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -22,13 +22,14 @@ from llm_engineering.dataset.calls import Calls, Missing, NoReply, Progress, Req
 from llm_engineering.dataset.checks import languages_differ, model_refusal
 from llm_engineering.dataset.estimate import Estimate, estimated
 from llm_engineering.dataset.masking import mask, masked_source
+from llm_engineering.dataset.mixture import most_rephrased, place
 from llm_engineering.dataset.words import grams, words
 from llm_engineering.domain.answers import Prompt
 from llm_engineering.domain.chat import TAUGHT, holds, rephrasing_prompt, teaching_prompt
 from llm_engineering.domain.dataset_config import InstructConfig, TeacherConfig
 from llm_engineering.domain.errors import PassageNotSeen
 from llm_engineering.domain.ports import ChatModel, Warehouse
-from llm_engineering.domain.samples import AuthorPassage, InstructionStyle, Origin, Refusal, Sample
+from llm_engineering.domain.samples import AuthorPassage, InstructionStyle, Refusal, Sample, Split
 
 _VERSION = 1
 """Of the templates: part of the purpose under which the journal keeps a call."""
@@ -109,29 +110,24 @@ class Lesson:
         return teaching_prompt(self.shown, style=self.style, marks=self.marks)
 
 
-def lessons_for(passages: Sequence[AuthorPassage], by_rules: Iterable[Sample], config: InstructConfig) -> list[Lesson]:
+def lessons_for(
+    passages: Sequence[AuthorPassage], by_rules: Sequence[Sample], config: InstructConfig, *, sides: Mapping[str, Split]
+) -> list[Lesson]:
     """A lesson for each sample by rules whose style a teacher can write better, and rephrasings up to their share.
 
-    Which passages are rephrased follows from a hash of each, so a new document changes little.
+    Only what is trained on is rephrased: what is held out is the author's own. Which passages those are follows from a hash
+    of each, so a new document changes little.
     """
-    samples = list(by_rules)
-    places = {_place(passage): passage for passage in passages}
+    places = {place(passage): passage for passage in passages}
     taught = [
-        Lesson(places[place], sample.style)
-        for sample in samples
-        if sample.style in TAUGHT and (place := _place(sample)) in places
+        Lesson(places[where], sample.style)
+        for sample in by_rules
+        if sample.style in TAUGHT and (where := place(sample)) in places
     ]
-    share = config.rephrased_share
-    count = math.floor(len(samples) * share / (1 - share))
-    ranked = sorted(passages, key=lambda passage: hashlib.sha256(passage.key.encode()).digest())
-    return taught + [Lesson(passage, None) for passage in ranked[:count]]
-
-
-def taken_over(by_rules: Sequence[Sample], taught: Taught) -> list[Sample]:
-    """The samples by rules, each replaced by the teacher's for its passage and style where there is one; then the rephrased."""
-    better = {(*_place(sample), sample.style): sample for sample in taught.samples if sample.origin is Origin.AUTHOR}
-    kept = [better.pop((*_place(sample), sample.style), sample) for sample in by_rules]
-    return kept + [sample for sample in taught.samples if sample.origin is Origin.REPHRASED]
+    trained_on = [passage for passage in passages if sides[passage.provenance.document_id] is Split.TRAIN]
+    own = sum(sides[sample.provenance.document_id] is Split.TRAIN for sample in by_rules)
+    ranked = sorted(trained_on, key=lambda passage: hashlib.sha256(passage.key.encode()).digest())
+    return taught + [Lesson(passage, None) for passage in ranked[: most_rephrased(own, config.rephrased_share)]]
 
 
 async def teach(
@@ -146,7 +142,8 @@ async def teach(
 
     The first sample of each template is its canary: nobody else is asked with that wording before the teacher has returned
     the marks that stand around the passage. Raises :class:`PassageNotSeen` if it returns others, and before any call if a
-    prompt does not hold its passage. Raises :class:`ModelUnavailable` if the teacher never answers at all.
+    prompt does not hold its passage. Raises :class:`ModelUnavailable` if the teacher never answers at all. A reply without the
+    marks is in no journal: the next run asks again.
     """
     async with Calls(model, warehouse, config) as calls:
         told = Told(lambda: calls.cost, len(lessons), progress)
@@ -201,9 +198,8 @@ def _request(lesson: Lesson, config: TeacherConfig) -> Request[Instruction]:
             hint="Correct its wording in domain/chat.py.",
         )
     documents = (lesson.passage.provenance.document_id,)
-    if lesson.style is None:
-        return Request(lesson.template, prompt, Rephrased, config.sampling, documents)
-    return Request(lesson.template, prompt, Instruction, config.sampling, documents)
+    shape = Rephrased if lesson.style is None else Instruction
+    return Request(lesson.template, prompt, shape, config.sampling, documents, partial(_is_seen, lesson))
 
 
 def _outcome(lesson: Lesson, reply: Instruction | Missing, proof: _Proof, teacher: str) -> Sample | Refusal:
@@ -294,8 +290,3 @@ def _tidy(text: str) -> str:
         ):
             return inner.strip()
     return text
-
-
-def _place(item: AuthorPassage | Sample) -> tuple[str, int, int]:
-    where = item.provenance
-    return where.document_id, where.start, where.end

@@ -35,7 +35,7 @@ class InstructConfig(Configuration):
     per_passage: int = Field(default=1, ge=1, le=5)
     """Instructions of different styles for one passage."""
     rephrased_share: float = Field(default=0.1, ge=0, le=0.5)
-    """Cap on rephrased samples among all (teacher only)."""
+    """Cap on rephrased samples among those that are trained on (teacher only); none is held out."""
 
 
 class TeacherConfig(Configuration):

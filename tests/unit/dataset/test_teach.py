@@ -10,7 +10,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import pytest
@@ -19,13 +19,14 @@ from inline_snapshot import snapshot
 from llm_engineering.adapters.openai import OpenAIChatModel
 from llm_engineering.adapters.sqlite import SQLiteWarehouse
 from llm_engineering.dataset import teach as teaching
-from llm_engineering.dataset.teach import Lesson, lessons_for, taken_over
+from llm_engineering.dataset.mixture import taken_over
+from llm_engineering.dataset.teach import Lesson, lessons_for
 from llm_engineering.domain.chat import rephrasing_prompt, teaching_prompt
 from llm_engineering.domain.config import ChatConfig, Sampling
 from llm_engineering.domain.dataset_config import InstructConfig, TeacherConfig
 from llm_engineering.domain.entities import TombstoneReason
 from llm_engineering.domain.errors import ModelUnavailable, PassageNotSeen, PromptTooLong
-from llm_engineering.domain.samples import InstructionStyle, Origin, Sample
+from llm_engineering.domain.samples import InstructionStyle, JournalEntry, Origin, Sample, Split
 from tests.doubles.chat_server import ChatServer, Turn, fails, says
 from tests.doubles.teaching import Teacher, from_request, good_reply, lessons, passages, taught
 
@@ -121,8 +122,11 @@ def test_lessons_are_for_the_styles_that_a_teacher_writes_and_rephrasings_stay_w
         Sample.of(passage, f"{number}?", style=styles[number % 5], written_by="rules")
         for number, passage in enumerate(given)
     ]
-    planned = lessons_for(given, by_rules, InstructConfig(rephrased_share=0.1))
-    assert Counter(lesson.style for lesson in planned) == {ASK: 8, BRIEF: 8, REPLY: 8, None: 4}  # 4 of 44
+    sides = {each.provenance.document_id: Split.TRAIN if n >= 10 else Split.TEST for n, each in enumerate(given)}
+    planned = lessons_for(given, by_rules, InstructConfig(rephrased_share=0.1), sides=sides)
+    assert Counter(lesson.style for lesson in planned) == {ASK: 8, BRIEF: 8, REPLY: 8, None: 3}  # 3 of 33
+    rephrased = {lesson.passage.provenance.document_id for lesson in planned if lesson.style is None}
+    assert {sides[document] for document in rephrased} == {Split.TRAIN}
 
 
 def test_what_the_teacher_fails_on_keeps_the_instruction_of_the_rules(warehouse):
@@ -130,7 +134,7 @@ def test_what_the_teacher_fails_on_keeps_the_instruction_of_the_rules(warehouse)
     by_rules = [Sample.of(passage, "By rules?", style=ASK, written_by="rules") for passage in given]
     planned = [*lessons(given), Lesson(given[0], None)]
     result = taught(planned, Teacher(except_for(1, "no JSON")), warehouse)
-    merged = taken_over(by_rules, result)
+    merged = taken_over(by_rules, result.samples)
     assert [sample.written_by for sample in merged] == ["teacher", "rules", "teacher", "teacher"]
     assert [sample.origin for sample in merged][3] is Origin.REPHRASED
 
@@ -162,6 +166,30 @@ def test_a_passage_that_does_not_arrive_stops_the_run_at_its_first_sample(wareho
             taught(lessons(passages(20, warehouse)), model, warehouse)
     assert len(server.requests) == 1
     assert "num_ctx" in caught.value.hint
+
+
+@pytest.mark.parametrize("lost", [0, 3])
+def test_a_passage_that_did_not_arrive_is_asked_again_once_the_hint_is_followed(warehouse, lost):
+    def cut(prompt: str) -> str:
+        return good_reply(prompt, **({"closing_mark": "none"} if f'{lost}"' in prompt else {}))
+
+    given, config = lessons(passages(5, warehouse)), TeacherConfig(concurrency=1)
+    with nullcontext() if lost else pytest.raises(PassageNotSeen):
+        taught(given, Teacher(cut), warehouse, config)
+    expected = teaching.estimate(given, model=Teacher(), warehouse=warehouse, config=config)
+    result = taught(given, Teacher(), warehouse, config)
+    assert (len(result.samples), result.cost.calls) == (5, expected.prompts) == (5, 1 if lost else 5)
+
+
+def test_an_imported_journal_cannot_hold_the_canary_up(warehouse):
+    (lesson,) = lessons(passages(1, warehouse))
+    key = teaching._request(lesson, TeacherConfig()).key("teacher")
+    reply = good_reply(lesson.prompt().messages[1].content, opening_mark="")
+    documents = (lesson.passage.provenance.document_id,)
+    warehouse.save_journal(
+        [JournalEntry(key=key, purpose="ask-v1", model="teacher", reply=reply, document_ids=documents)]
+    )
+    assert len(taught([lesson], Teacher(), warehouse).samples) == 1
 
 
 def test_each_wording_has_its_own_canary(warehouse):
