@@ -1,13 +1,16 @@
 """The arguments that SFT and DPO hand to their trainers alike."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from transformers import TrainingArguments
 
 from llm_engineering.training.hardware import Hardware, computing_type
 from llm_engineering.training.recipe import Recipe, StageRecipe
 from llm_engineering.training.terminal import is_watched
+
+Arguments = TypeVar("Arguments", bound=TrainingArguments)
 
 
 def shared_arguments(recipe: Recipe, stage: StageRecipe, hardware: Hardware, *, work: Path) -> dict[str, Any]:
@@ -50,3 +53,12 @@ def shared_arguments(recipe: Recipe, stage: StageRecipe, hardware: Hardware, *, 
         "report_to": "none",
         "disable_tqdm": not is_watched(),
     }
+
+
+def one_device(arguments: Arguments) -> Arguments:
+    """The same arguments for one device a process. Where several GPUs are visible and no launcher started a process for each,
+    transformers would scale batch and loss by their number, which a model in 4 bits, whole on one of them, does not share.
+    """
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1
+    return arguments

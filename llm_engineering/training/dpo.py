@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from llm_engineering.domain.errors import UsageError
 from llm_engineering.domain.samples import Split
 from llm_engineering.training.data import dataset_version, read_preferences
-from llm_engineering.training.hardware import detect, limit_threads, require_training
+from llm_engineering.training.hardware import detect, letting_go, limit_threads, require_training
 from llm_engineering.training.loading import load, unrounded
 from llm_engineering.training.provenance import folder_digest, model_digest, read_provenance, read_recipe
 from llm_engineering.training.recipe import Recipe
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from transformers import TrainerCallback
 
 
+@letting_go()
 def dpo(
     recipe: Recipe,
     *,
@@ -52,31 +53,33 @@ def dpo(
     if run.report:
         return run.report
 
-    model, tokenizer = load(base, recipe, hardware, adapter=adapter)
-    train = fitting_preferences(tokenizer, pairs, context=recipe.context)
-    validation = fitting_preferences(tokenizer, held_out, context=recipe.context)
-    require_rows(len(train.rows), split="train", context=recipe.context)
-    require_rows(len(validation.rows), split="validation", context=recipe.context)
-
-    # After the engine: Unsloth changes what these import.
-    from datasets import Dataset
-    from trl import DPOConfig
-
-    from llm_engineering.training.arguments import shared_arguments
-    from llm_engineering.training.pairs import PairTrainer
-    from llm_engineering.training.watch import watching
-
     numbers = recipe.dpo
     with run.training(numbers) as curves:
+        model, tokenizer = load(base, recipe, hardware, adapter=adapter)
+        train = fitting_preferences(tokenizer, pairs, context=recipe.context)
+        validation = fitting_preferences(tokenizer, held_out, context=recipe.context)
+        require_rows(len(train.rows), split="train", context=recipe.context)
+        require_rows(len(validation.rows), split="validation", context=recipe.context)
+
+        # After the engine: Unsloth changes what these import.
+        from datasets import Dataset
+        from trl import DPOConfig
+
+        from llm_engineering.training.arguments import one_device, shared_arguments
+        from llm_engineering.training.pairs import PairTrainer
+        from llm_engineering.training.watch import watching
+
         with unrounded(model):
             trainer = PairTrainer(
                 model=model,  # carrying an adapter and given no reference, TRL adds the frozen copy itself
-                args=DPOConfig(
-                    **shared_arguments(recipe, numbers, hardware, work=run.work),
-                    beta=numbers.beta,
-                    loss_type=list(numbers.loss),
-                    loss_weights=list(numbers.loss_weights) if numbers.loss_weights else None,
-                    label_smoothing=numbers.label_smoothing,
+                args=one_device(
+                    DPOConfig(
+                        **shared_arguments(recipe, numbers, hardware, work=run.work),
+                        beta=numbers.beta,
+                        loss_type=list(numbers.loss),
+                        loss_weights=list(numbers.loss_weights) if numbers.loss_weights else None,
+                        label_smoothing=numbers.label_smoothing,
+                    )
                 ),
                 train_dataset=Dataset.from_list([row._asdict() for row in train.rows]),
                 eval_dataset=Dataset.from_list([row._asdict() for row in validation.rows]),

@@ -14,7 +14,7 @@ from llm_engineering.training.render import check_tokenizer
 
 if TYPE_CHECKING:
     from peft import PeftModel
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase, Trainer
 
 
 def load(
@@ -130,6 +130,14 @@ def unrounded(model: "PeftModel") -> Iterator[None]:
         for name, weight in model.named_parameters():
             if name in whole:
                 weight.data = whole[name]
+
+
+def share_plan(trainer: "Trainer") -> None:
+    """With FSDP, how to share a model that carries an adapter. Training sees to it itself, evaluation alone does not."""
+    if trainer.is_fsdp_enabled:
+        from transformers.distributed.fsdp import update_fsdp_plugin_peft
+
+        update_fsdp_plugin_peft(trainer.model, trainer.accelerator)
 
 
 def check_adapter(adapter: Path, model: Any) -> None:  # noqa: ANN401 - any torch module

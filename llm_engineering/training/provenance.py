@@ -108,9 +108,11 @@ def read_recipe(folder: Path) -> Recipe:
 
 
 def write_record(folder: Path, **parts: Frozen) -> None:
-    """``run.json``: each part under its name."""
+    """``run.json``: each part under its name, all of it or none."""
     content: dict[str, Any] = {name: part.model_dump(mode="json") for name, part in parts.items()}
-    (folder / RECORD).write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
+    part = folder / f"{RECORD}.part"
+    part.write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
+    part.replace(folder / RECORD)
 
 
 def read_provenance(folder: Path) -> Provenance | None:

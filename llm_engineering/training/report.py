@@ -59,6 +59,12 @@ def read_report(folder: Path) -> TrainingReport:
     return TrainingReport.model_validate(json.loads((folder / RECORD).read_text(encoding="utf-8"))["report"])
 
 
+def is_whole(folder: Path) -> bool:
+    """Whether a stage was written to its end, report and all."""
+    record = folder / RECORD
+    return record.is_file() and "report" in json.loads(record.read_text(encoding="utf-8"))
+
+
 def measured(metrics: Mapping[str, float]) -> dict[str, float]:
     """The numbers of an evaluation under our names."""
     names = {"eval_loss": "loss", "eval_rewards/accuracies": "accuracy", "eval_rewards/margins": "margin"}

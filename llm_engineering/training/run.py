@@ -1,20 +1,19 @@
 """One stage of training as a folder: begun in ``STAGE.partial``, resumed there, and named ``STAGE`` when it is whole."""
 
-import json
 import logging
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from llm_engineering.domain.errors import UsageError
 from llm_engineering.training.curves import Curves, draw_curves
 from llm_engineering.training.failures import explained
 from llm_engineering.training.folders import finished, last_checkpoint, remove_checkpoints, unfinished
 from llm_engineering.training.hardware import Hardware, computing_type, peak_memory
-from llm_engineering.training.loading import chosen_engine
+from llm_engineering.training.loading import chosen_engine, share_plan
 from llm_engineering.training.provenance import (
     RECORD,
     Provenance,
@@ -27,15 +26,15 @@ from llm_engineering.training.provenance import (
     write_record,
 )
 from llm_engineering.training.recipe import Recipe, StageRecipe
-from llm_engineering.training.report import TrainingReport, measured, read_report
+from llm_engineering.training.report import TrainingReport, is_whole, measured, read_report
 from llm_engineering.training.terminal import settle_trainer
 
 if TYPE_CHECKING:
     from accelerate import PartialState
-    from transformers import PreTrainedTokenizerBase, Trainer
+    from peft import PeftModel
+    from transformers import PreTrainedTokenizerBase, Trainer, TrainerState
 
 ADAPTER = "adapter"
-_BEFORE = "before.json"
 _log = logging.getLogger(__name__)
 
 
@@ -50,7 +49,6 @@ class Run:
         self.checkpoint: Path | None = None
         """From which the run goes on."""
         self._begun = time.monotonic()
-        self._before: dict[str, float] = {}
 
     @classmethod
     def open(
@@ -98,15 +96,19 @@ class Run:
             yield opened
 
     def train(self, trainer: "Trainer") -> None:
-        """Measure the validation split, then train; a resumed run has measured it before."""
+        """Measure the validation split and train; a resumed run has measured it before, and one that had ended is not
+        trained further: its best weights are taken.
+        """
         settle_trainer(trainer)
-        if self.checkpoint is None:
-            self._before = measured(trainer.evaluate())
-            if self.is_main:
-                (self.work / _BEFORE).write_text(json.dumps(self._before), encoding="utf-8")
+        if self.checkpoint and (state := _ended(self.checkpoint)):
+            trainer.state = state
+            share_plan(trainer)
+            best = self.work / f"checkpoint-{state.best_global_step}"
+            model = cast("PeftModel", trainer.model)
+            model.load_adapter(str(best), model.active_adapter)
         else:
-            self._before = json.loads((self.work / _BEFORE).read_text(encoding="utf-8"))
-        trainer.train(resume_from_checkpoint=str(self.checkpoint) if self.checkpoint else None)
+            trainer.args.eval_on_start = self.checkpoint is None  # in training, when FSDP has its plan
+            trainer.train(resume_from_checkpoint=str(self.checkpoint) if self.checkpoint else None)
 
     def keep(
         self,
@@ -120,6 +122,7 @@ class Run:
         after = measured(trainer.evaluate())
         self._save(trainer, tokenizer)
         state = trainer.state
+        before = next(line for line in state.log_history if "eval_loss" in line)
         report = TrainingReport(
             stage=self.provenance.stage,
             folder=str(self.folder),
@@ -131,7 +134,7 @@ class Run:
             stopped_early=state.global_step < state.max_steps,
             resumed_from=_step(self.checkpoint) if self.checkpoint else None,
             trained_parameters=trainer.get_num_trainable_parameters(),
-            before=self._before,
+            before=measured(before),
             after=after,
             seconds=round(time.monotonic() - self._begun, 1),
             peak_memory_bytes=peak_memory(self.provenance.hardware),
@@ -140,9 +143,7 @@ class Run:
             title = f"{self.provenance.stage}: {self.provenance.base}"
             draw_curves(self.work, title=title)
             write_record(self.work, provenance=self.provenance, report=report)
-            remove_checkpoints(self.work)
-            (self.work / _BEFORE).unlink()
-            finished(self.folder)
+            self._finish()
         self._state.wait_for_everyone()
         return report
 
@@ -158,6 +159,8 @@ class Run:
                 shutil.rmtree(place)
 
     def _begin(self) -> None:
+        if self.is_main and _identity(self.work) == self.provenance.identity and is_whole(self.work):
+            self._finish()  # killed before it had its name
         if self.folder.exists():
             if _identity(self.folder) != self.provenance.identity:
                 raise UsageError(
@@ -176,6 +179,10 @@ class Run:
             write_record(self.work, provenance=self.provenance)
             self._tell()
         self.checkpoint = last_checkpoint(self.work)
+
+    def _finish(self) -> None:
+        remove_checkpoints(self.work)
+        finished(self.folder)
 
     def _tell(self) -> None:
         for line in self.recipe.described():
@@ -204,6 +211,16 @@ def processes(hardware: Hardware) -> "PartialState":
 def _identity(folder: Path) -> str | None:
     provenance = read_provenance(folder)
     return provenance.identity if provenance else None
+
+
+def _ended(checkpoint: Path) -> "TrainerState | None":
+    """The state of a run that came to its last step, or stopped early, with this checkpoint."""
+    from transformers import TrainerState
+    from transformers.trainer import TRAINER_STATE_NAME
+
+    state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+    ended = state.stateful_callbacks["TrainerControl"]["args"]["should_training_stop"]
+    return state if ended else None
 
 
 def _step(checkpoint: Path) -> int:

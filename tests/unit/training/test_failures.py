@@ -9,6 +9,7 @@ from transformers import TrainerCallback
 from llm_engineering.domain.errors import MissingExtra, StoreUnavailable, TrainingError, UsageError
 from llm_engineering.domain.samples import Split
 from llm_engineering.training.data import read_examples, read_preferences
+from llm_engineering.training.dpo import dpo
 from llm_engineering.training.failures import explained
 from llm_engineering.training.hardware import require_training
 from llm_engineering.training.sft import sft
@@ -72,6 +73,18 @@ def test_memory_that_ran_out_names_the_knobs(tmp_path: Path, error):
         explained(recipe, recipe.sft, work=tmp_path),
     ):
         raise error
+
+
+@pytest.mark.parametrize("stage", [sft, dpo], ids=["sft", "dpo"])
+def test_memory_that_ran_out_while_the_model_was_loaded_names_the_knobs(
+    tmp_path, with_sft, dataset, monkeypatch, stage
+):
+    def load(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(f"llm_engineering.training.{stage.__name__}.load", load)
+    with pytest.raises(TrainingError, match=r"ran out of memory.*a lower lora.rank"):
+        stage(small_recipe(), dataset=dataset, out=with_sft if stage is dpo else tmp_path / "anew")
 
 
 def test_memory_that_the_machine_does_not_have_is_told_as_such(tmp_path: Path):

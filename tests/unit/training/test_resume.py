@@ -63,6 +63,69 @@ def test_a_killed_dpo_run_comes_to_the_same_weights(tmp_path: Path, with_sft: Pa
     assert_same(weights(with_sft / "dpo"), weights(tmp_path / "undisturbed" / "dpo"))
 
 
+EARLY = {"patience": 1, "learning_rate": 0.05, "scheduler": "constant", "max_steps": 40}
+
+
+@pytest.mark.parametrize("numbers", [EARLY, {"max_steps": 5}], ids=["stopped early", "at its last step"])
+def test_a_run_that_is_killed_after_its_end_is_not_trained_further(
+    tmp_path: Path, with_base: Path, dataset: Path, weights, monkeypatch, numbers
+):
+    """All that is left to do is to keep the best weights."""
+    import shutil
+
+    from llm_engineering.training.run import Run
+
+    recipe = small_recipe(**{f"sft__{name}": value for name, value in numbers.items()})
+    shutil.copytree(with_base, tmp_path / "undisturbed")
+    undisturbed = sft(recipe, dataset=dataset, out=tmp_path / "undisturbed")
+
+    def killed(*_, **__):
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Run, "_save", killed)
+        sft(recipe, dataset=dataset, out=with_base)
+    report = sft(recipe, dataset=dataset, out=with_base)
+    assert report.resumed_from == report.steps
+    assert_same(weights(with_base / "sft"), weights(tmp_path / "undisturbed" / "sft"))
+    same = {"folder": "", "seconds": 0, "peak_memory_bytes": 0, "resumed_from": None}
+    assert report.model_copy(update=same) == undisturbed.model_copy(update=same)
+
+
+def test_a_run_that_is_killed_while_its_checkpoints_are_removed_is_whole(
+    with_base: Path, trained, dataset: Path, weights, monkeypatch
+):
+    def kill(work):
+        (work / "checkpoint-2" / MARK).unlink()
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("llm_engineering.training.run.remove_checkpoints", kill)
+        sft(small_recipe(), dataset=dataset, out=with_base)
+    assert not (with_base / "sft").exists()
+    assert sft(small_recipe(), dataset=dataset, out=with_base).skipped
+    assert_same(weights(with_base / "sft"), weights(trained[0] / "sft"))
+    assert not list((with_base / "sft").glob("checkpoint-*"))
+
+
+def test_the_first_measurement_is_made_in_training_where_the_model_is_prepared(with_base: Path, dataset: Path):
+    """A model that is shared among GPUs by FSDP has its plan only then."""
+
+    class Look(TrainerCallback):
+        def __init__(self):
+            self.seen = []
+
+        def on_train_begin(self, args, state, control, **_):
+            self.seen.append("begin")
+
+        def on_evaluate(self, args, state, control, **_):
+            self.seen.append(state.global_step)
+
+    look = Look()
+    sft(small_recipe(sft__max_steps=2), dataset=dataset, out=with_base, callbacks=[look])
+    assert look.seen[:3] == ["begin", 0, 2]
+
+
 def test_a_beginning_with_another_recipe_is_not_gone_on_with(with_base: Path, dataset: Path):
     with pytest.raises(Killed):
         sft(small_recipe(), dataset=dataset, out=with_base, callbacks=[KillAt(1)])

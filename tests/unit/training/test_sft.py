@@ -66,3 +66,48 @@ def test_another_recipe_does_not_overwrite_finished_weights(with_sft: Path, data
 
     with pytest.raises(UsageError, match="another run's weights"):
         sft(small_recipe(sft__learning_rate=1e-4), dataset=dataset, out=with_sft)
+
+
+def test_nothing_of_the_model_stays_in_memory(with_base: Path, dataset: Path):
+    """The next stage runs in the same process and needs the room."""
+    import gc
+
+    from bitsandbytes.nn import Linear4bit
+
+    gc.collect()
+    before = sum(type(each) is Linear4bit for each in gc.get_objects())
+    sft(small_recipe(sft__max_steps=1), dataset=dataset, out=with_base)
+    assert sum(type(each) is Linear4bit for each in gc.get_objects()) <= before
+
+
+def test_several_gpus_without_a_launcher_are_one(with_sft: Path, dataset: Path, monkeypatch):
+    """Transformers takes all that are visible for its own: it would double the batch and the loss."""
+    from functools import cached_property
+
+    from transformers import TrainerCallback, TrainingArguments
+
+    from llm_engineering.training.dpo import dpo
+
+    set_up = TrainingArguments._setup_devices.func
+
+    def two_devices(self):
+        device, self._n_gpu = set_up(self), 2
+        return device
+
+    class Look(TrainerCallback):
+        def __init__(self):
+            self.batches = set()
+
+        def on_train_begin(self, args, state, control, **_):
+            self.batches |= {args.train_batch_size, args.eval_batch_size}
+
+    visible = cached_property(two_devices)
+    visible.__set_name__(TrainingArguments, "_setup_devices")
+    monkeypatch.setattr(TrainingArguments, "_setup_devices", visible)
+    assert TrainingArguments(output_dir="", per_device_train_batch_size=2, use_cpu=True).train_batch_size == 4
+    look, one_step = Look(), {"sft__max_steps": 1, "dpo__max_steps": 1}
+    before = read_report(with_sft / "sft").before
+    (with_sft / "sft").rename(with_sft / "alone")
+    assert sft(small_recipe(**one_step), dataset=dataset, out=with_sft, callbacks=[look]).before == before
+    dpo(small_recipe(**one_step), dataset=dataset, out=with_sft, callbacks=[look])
+    assert look.batches == {2}
