@@ -16,6 +16,7 @@ def push_folder(folder: Path, repository: str, *, token: str | None) -> str:
             f"hub_repository is {repository}, and there is no token for the Hugging Face Hub",
             hint="Set HF_TOKEN to one that may write there, or take hub_repository out of the configuration.",
         )
+    import httpx
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
@@ -33,10 +34,18 @@ def push_folder(folder: Path, repository: str, *, token: str | None) -> str:
         raise UsageError(
             f"hub_repository {repository!r} is no name of a repository: {error}", hint="Write owner/name."
         ) from error
-    except (HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
+    except (HfHubHTTPError, OfflineModeIsEnabled, httpx.HTTPError, OSError) as error:
         raise DatasetError(
-            f"The dataset could not be pushed to {repository}: {first}",
+            f"The dataset could not be pushed to {repository}: {_said(error)}",
             hint=f"It is whole in {folder}. Check HF_TOKEN and the connection, and run it again.",
         ) from error
+    except ValueError as error:  # the card's front matter, or an answer that is no JSON
+        raise DatasetError(
+            f"The Hub does not take {folder} for {repository}: {_said(error)}",
+            hint="It is whole there. Change what it names (the licence is in terms of the configuration), and run it again.",
+        ) from error
     return str(commit.commit_url)
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
