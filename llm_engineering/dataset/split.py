@@ -2,8 +2,8 @@
 
 The side of a document follows from a hash of its id alone, so that a new document never moves an old one. A document that is
 nearly the same as an earlier one takes that one's side. One that is like documents on two sides would tear down the wall
-between them: it is refused, and the old ones stay where they are. A small corpus may leave a side empty by chance: then the
-newcomer nearest to it by hash takes it.
+between them: it is refused, and the old ones stay where they are. A small corpus may leave a side with too few documents: then
+the newcomers nearest to it by hash take it.
 """
 
 import hashlib
@@ -30,6 +30,8 @@ RUN = 8
 
 FEWEST = 10
 """Documents from which no side stays empty."""
+LONG = 200
+"""Words of a document that much can be said of: sides that have too few documents are given such ones first."""
 
 _WHOLE_BELOW = 1000
 _ONE_IN = 4
@@ -102,26 +104,48 @@ def assign(writings: Sequence[Writing], config: SplitConfig, *, previous: Mappin
         if matches:
             like[writing.document_id] = matches[0]
         known.add(writing.document_id, own)
-    _fill_empty(sides, like, config, kept=kept)
+    long = {each.document_id for each in writings if len(each.text.split()) >= LONG}
+    _fill(sides, like, config, kept=kept, long=long)
     return Sides(sides, like, tuple(refusals))
 
 
-def _fill_empty(
-    sides: dict[str, Split], like: Mapping[str, str], config: SplitConfig, *, kept: Collection[str]
+def _fill(
+    sides: dict[str, Split],
+    like: Mapping[str, str],
+    config: SplitConfig,
+    *,
+    kept: Collection[str],
+    long: Collection[str],
 ) -> None:
-    """Give an empty side the newcomer whose hash is nearest to it, with those that followed that one."""
-    for side, share in ((Split.TEST, config.test), (Split.VALIDATION, config.validation)):
-        alone = [document for document in sides if document not in like]
+    """Give a side with too few documents newcomers, with those that followed them: long ones first, the nearest by hash first.
+
+    Each side gets its first; then each as many as it is to have, while all held-out sides together have less than a third.
+    """
+    alone = [document for document in sides if document not in like]
+    if len(alone) < FEWEST:
+        return
+
+    def nearest(document: str) -> tuple[bool, float]:
+        return document not in long, _point(document, config)
+
+    shares = (
+        (Split.TEST, config.test, config.fewest_test),
+        (Split.VALIDATION, config.validation, config.fewest_validation),
+    )
+    wanted = [(side, 1) for side, share, fewest in shares if share and fewest]
+    wanted += [(side, fewest) for side, share, fewest in shares if share and fewest > 1]
+    for side, fewest in wanted:
         free = [document for document in alone if sides[document] is Split.TRAIN and document not in kept]
-        if share == 0 or side in sides.values() or len(alone) < FEWEST or len(free) < 2:
-            continue
-        chosen = min(free, key=lambda document: _point(document, config))
-        group = {chosen}
-        for document, older in like.items():  # in order of arrival, so that whoever is followed comes first
-            if older in group:
-                group.add(document)
-        if group.isdisjoint(kept):
-            sides.update(dict.fromkeys(group, side))
+        for chosen in sorted(free, key=nearest)[: len(free) - 1]:
+            held_out = [sides[document] for document in alone if sides[document] is not Split.TRAIN]
+            if held_out.count(side) >= fewest or (side in held_out and len(held_out) >= len(alone) // 3):
+                break
+            group = {chosen}
+            for document, older in like.items():  # in order of arrival, so that whoever is followed comes first
+                if older in group:
+                    group.add(document)
+            if group.isdisjoint(kept):
+                sides.update(dict.fromkeys(group, side))
 
 
 def apart(samples: Sequence[Sample], sides: Mapping[str, Split]) -> tuple[list[Sample], list[Refusal]]:

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from llm_engineering.dataset import store
-from llm_engineering.dataset.build import MadePairs, draw, in_order_of_arrival
+from llm_engineering.dataset.build import MadePairs, draw, in_order_of_arrival, write_instructions
 from llm_engineering.dataset.decisions import decide
 from llm_engineering.dataset.mixture import place
 from llm_engineering.dataset.split import side_of
@@ -51,12 +51,18 @@ def test_a_document_is_on_one_side_and_the_audit_finds_nothing(folder):
 
 
 def test_every_passage_became_a_sample_or_was_refused(folder):
-    made = built(folder)
-    accounted = {sample.provenance.document_id for sample in everything(made)} | {
-        refusal.document_id for refusal in made.refusals
-    }
-    assert len(everything(made)) + len(made.refusals) >= made.dataset.card.passages
-    assert len(accounted) == 12
+    refused_by_hand = everything(built(folder))[0]
+    document = refused_by_hand.provenance.document_id
+    record(folder, draft("again", article("alpha3", "own")), draft("short", "Too short."))
+    with closing(warehouse_at(folder)) as warehouse:
+        warehouse.save_decision(Decision(sample_id=refused_by_hand.id, verdict="refuse", document_ids=(document,)))
+        drawn = draw(warehouse, HALVES, read=READ)
+    made = built(folder, HALVES)
+    asked = {sample.id: place(sample) for sample in write_instructions(drawn, HALVES)[0]}
+    assert drawn.candidates == made.dataset.card.passages == 26
+    assert made.dataset.card.refusals == {"duplicate": 1, "too-short": 1, "refused-in-review": 1}
+    assert len(drawn.passages) == 25 and set(asked.values()) == {place(passage) for passage in drawn.passages}
+    assert set(asked.values()) - spans(made) == {asked[each.subject] for each in made.refusals if each.subject in asked}
 
 
 def test_the_same_warehouse_gives_the_same_bytes_and_version(folder, tmp_path):
@@ -184,6 +190,7 @@ def test_sides_outlive_a_dropped_version_until_the_next_build_succeeds(folder, t
     assert store.current(root, "twin") is None
     assert kept == {identity: side for identity, side in moved.items() if identity != gone}
     assert store.sides(root, "twin", SplitConfig(salt="2")) == {}
+    assert store.sides(root, "twin", HALVES.split.model_copy(update={"fewest_test": 9})) == kept
 
 
 def test_sides_that_cannot_be_read_stop_a_build(tmp_path):

@@ -71,6 +71,24 @@ def test_a_side_without_a_share_and_a_tiny_corpus_stay_as_the_hash_says():
     assert set(assign([writing(f"d{n}") for n in range(FEWEST - 1)], rare).of.values()) == {Split.TRAIN}
 
 
+def test_a_small_corpus_gives_a_side_as_many_long_documents_as_it_is_to_have():
+    config = SplitConfig(validation=0.001, test=0.001, fewest_validation=2, fewest_test=5)
+    short, long = [f"s{n}" for n in range(10)], [f"l{n}" for n in range(12)]
+    writings = [writing(name) for name in short] + [writing(name, article(name, sentences=60)) for name in long]
+    sides = assign(writings, config).of
+    found = {side: {name for name in sides if sides[name] is side} for side in Split}
+    assert (len(found[Split.TEST]), len(found[Split.VALIDATION])) == (5, 2)
+    assert found[Split.TEST] | found[Split.VALIDATION] <= set(long)
+    more = assign([*writings, writing("later", article("later", sentences=60))], config, previous=sides).of
+    assert {name: more[name] for name in sides} == sides
+
+
+def test_sides_that_are_filled_leave_two_thirds_to_learn_from():
+    config = SplitConfig(validation=0.001, test=0.001, fewest_validation=5, fewest_test=5)
+    sides = assign([writing(f"d{n}") for n in range(FEWEST + 2)], config).of
+    assert Counter(sides.values()) == {Split.TRAIN: 8, Split.TEST: 3, Split.VALIDATION: 1}
+
+
 def test_a_near_duplicate_goes_with_the_document_that_fills_an_empty_side():
     rare = SplitConfig(validation=0, test=0.001)
     names = [f"d{n}" for n in range(FEWEST)]
