@@ -111,8 +111,12 @@ def test_rows_lead_back_to_document_revision_and_span(written):
     assert row["end"] - row["start"] == len(row["answer"])
 
 
-def test_hugging_face_reads_the_folder_by_its_card(written):
+@pytest.mark.parametrize("kind", ["instruct", "preference"])
+def test_hugging_face_reads_the_folder_by_its_card(written, kind):
     datasets = pytest.importorskip("datasets", reason="the extra train is not installed")
-    _, folder = written
-    read = datasets.load_dataset("parquet", data_dir=str(folder / "instruct"), cache_dir=str(folder.parent / "cache"))
-    assert set(read) == {"train", "validation", "test"}
+    dataset, folder = written
+    entries = dataset.samples if kind == "instruct" else dataset.pairs
+    read = datasets.load_dataset(str(folder), kind, cache_dir=str(folder.parent / "cache"))
+    assert {name: rows["id"] for name, rows in read.items()} == {
+        split.value: [entry.id for entry in side] for split, side in entries.items()
+    }
