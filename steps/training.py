@@ -12,7 +12,7 @@ from llm_engineering.domain.dataset_config import DatasetConfig
 from llm_engineering.domain.samples import Split, request_key
 from llm_engineering.settings import load_settings
 from llm_engineering.training.dpo import dpo
-from llm_engineering.training.provenance import read_provenance
+from llm_engineering.training.provenance import read_provenance, run_name
 from llm_engineering.training.recipe import Recipe
 from llm_engineering.training.report import TrainingReport
 from llm_engineering.training.sft import sft
@@ -53,8 +53,7 @@ class _Made(NamedTuple):
 def train_sft(recipe: Recipe, dataset: DatasetReport) -> Annotated[TrainingReport, "sft_report"]:
     """Supervised fine-tuning on the dataset; a killed run goes on where it was."""
     settings = load_settings()
-    numbers = recipe.model_dump(mode="json", exclude={"dpo"})  # those of DPO make no other SFT
-    run = bootstrap.training_folder(settings) / f"{dataset.name}-{request_key(numbers, dataset.version)[:12]}"
+    run = bootstrap.training_folder(settings) / run_name(recipe, dataset=dataset.name, version=dataset.version)
     return _logged(sft(recipe, dataset=Path(dataset.folder), out=run))
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llm_engineering.domain.chat import VERSION
 from llm_engineering.domain.errors import UsageError
 from llm_engineering.training.data import Example
 from llm_engineering.training.docstrings import docstrings
@@ -32,19 +33,22 @@ TEMPLATE = """\
 
 
 def resolve_base(recipe: Recipe, examples: Sequence[Example], folder: Path) -> str:
-    """Name or folder of the model that the recipe starts from; an own base is built in ``folder``, once."""
+    """Name or folder of the model that the recipe starts from; an own base is built in ``folder``, once.
+
+    One that read the docstrings of another Python is the same base still: another would make all that follows anew.
+    """
     if isinstance(recipe.model, str):
         return recipe.model
-    read = _texts(recipe.model, examples)
-    digest = _digest(recipe.model, examples, read, context=recipe.context, seed=recipe.seed)
+    digest = _digest(recipe.model, examples, context=recipe.context, seed=recipe.seed)
     if folder.is_dir():
         if json.loads((folder / _RECORD).read_text(encoding="utf-8"))["digest"] != digest:
             raise UsageError(
-                f"The base in {folder} was built from other data or other numbers", hint="Give another --out."
+                f"The base in {folder} was built from other data or other numbers",
+                hint="Give another --out, or remove that folder.",
             )
         return str(folder)
     work = unfinished(folder, anew=True)
-    build_base(recipe.model, read, work, examples=examples, recipe=recipe)
+    build_base(recipe.model, _texts(recipe.model, examples), work, examples=examples, recipe=recipe)
     (work / _RECORD).write_text(json.dumps({"digest": digest}), encoding="utf-8")
     finished(folder)
     return str(folder)
@@ -142,6 +146,6 @@ def _texts(numbers: OwnBase, examples: Sequence[Example]) -> list[str]:
     return docstrings(_CHARACTERS_PER_TOKEN * numbers.steps * numbers.batch_size * numbers.window) or answers
 
 
-def _digest(numbers: OwnBase, examples: Sequence[Example], texts: Sequence[str], *, context: int, seed: int) -> str:
-    content = [numbers.model_dump(mode="json"), list(examples), list(texts), context, seed]
+def _digest(numbers: OwnBase, examples: Sequence[Example], *, context: int, seed: int) -> str:
+    content = [VERSION, numbers.model_dump(mode="json"), list(examples), context, seed]
     return hashlib.sha256(json.dumps(content).encode("utf-8", "surrogatepass")).hexdigest()[:16]

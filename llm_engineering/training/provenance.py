@@ -67,9 +67,14 @@ def git_commit() -> str | None:
 
 
 def identity(stage: str, recipe: Recipe, *parts: str) -> str:
-    """Digest of what makes a stage's weights; the numbers of the other stage do not count."""
+    """Digest of what makes a stage's weights, the wording of prompts among it; the numbers of the other stage do not count."""
     content = recipe.model_dump(mode="json", exclude={"dpo"} if stage == "sft" else None)
-    return hashlib.sha256(json.dumps([stage, content, *parts], sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([stage, VERSION, content, *parts], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def run_name(recipe: Recipe, *, dataset: str, version: str) -> str:
+    """Name of the folder of a run: another one for another recipe of SFT, version of the dataset or wording of prompts."""
+    return f"{dataset}-{identity('sft', recipe, version)[:12]}"
 
 
 def folder_digest(folder: Path) -> str:

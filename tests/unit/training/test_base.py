@@ -48,6 +48,14 @@ def test_what_it_reads_is_part_of_what_it_is(trained):
         resolve_base(small_recipe(model__reads="docstrings"), EXAMPLES, trained[0] / "base")
 
 
+def test_another_patch_of_python_leaves_a_base_that_read_its_docstrings_as_it_is(tmp_path: Path, monkeypatch):
+    recipe, read = small_recipe(model__steps=1, model__reads="docstrings"), set()
+    for release in ("3.11.8", "3.11.9"):
+        monkeypatch.setattr("llm_engineering.training.base.docstrings", lambda _, said=release: [f"In {said}. " * 20])
+        read.add((Path(resolve_base(recipe, EXAMPLES, tmp_path / "base")) / "model.safetensors").read_bytes())
+    assert len(read) == 1
+
+
 def test_a_base_that_reads_docstrings_can_write_what_it_will_be_trained_on(tmp_path: Path):
     from transformers import AutoTokenizer
 

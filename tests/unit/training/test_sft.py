@@ -68,6 +68,19 @@ def test_another_recipe_does_not_overwrite_finished_weights(with_sft: Path, data
         sft(small_recipe(sft__learning_rate=1e-4), dataset=dataset, out=with_sft)
 
 
+def test_another_wording_of_the_prompts_is_trained_anew(with_sft: Path, dataset: Path, monkeypatch):
+    """And in a folder of its own, where the pipeline names it."""
+    from llm_engineering.domain.errors import UsageError
+    from llm_engineering.training.provenance import run_name
+
+    before = run_name(small_recipe(), dataset="d", version="v")
+    assert run_name(small_recipe(dpo__beta=0.3), dataset="d", version="v") == before
+    monkeypatch.setattr("llm_engineering.training.provenance.VERSION", 1_000)
+    assert run_name(small_recipe(), dataset="d", version="v") != before
+    with pytest.raises(UsageError, match="another run's weights"):
+        sft(small_recipe(), dataset=dataset, out=with_sft)
+
+
 def test_nothing_of_the_model_stays_in_memory(with_base: Path, dataset: Path):
     """The next stage runs in the same process and needs the room."""
     import gc
