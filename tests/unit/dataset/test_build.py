@@ -1,7 +1,6 @@
 """A build: verbatim answers, provenance, no leak; the same again changes nothing; what is forgotten leaves."""
 
 import json
-from collections import Counter
 from contextlib import closing
 
 import pyarrow.parquet as pq
@@ -11,15 +10,12 @@ from llm_engineering.dataset import store
 from llm_engineering.dataset.build import MadePairs, draw, in_order_of_arrival, write_instructions
 from llm_engineering.dataset.decisions import decide
 from llm_engineering.dataset.mixture import place
-from llm_engineering.dataset.split import side_of
-from llm_engineering.domain.chat import TAUGHT
 from llm_engineering.domain.dataset_config import AuthorTerms, DatasetConfig, PassageConfig, SplitConfig
-from llm_engineering.domain.entities import Author, TombstoneReason
+from llm_engineering.domain.entities import Author
 from llm_engineering.domain.errors import DatasetError, DatasetLeak, UnknownAuthor
-from llm_engineering.domain.samples import Decision, InstructionStyle, Pair, PairSource, Sample, Split
+from llm_engineering.domain.samples import Decision, Pair, PairSource, Split
 from tests.doubles.writing import READ, SMALL, article, built, draft, record, warehouse_at
 
-ALPHA = article("alpha", "beta")
 HALVES = DatasetConfig(passages=SMALL, split=SplitConfig(validation=0.2, test=0.3))
 
 
@@ -87,23 +83,6 @@ def test_a_build_after_a_build_keeps_every_side_and_every_sample(folder):
     assert two.dataset.card.version != one.dataset.card.version
 
 
-def test_a_withdrawn_document_is_in_no_later_build_and_its_old_versions_go(folder, tmp_path):
-    root = tmp_path / "datasets"
-    one = built(folder)
-    store.write(one.dataset, root)
-    gone = next(line.id for line in one.dataset.card.documents if line.spans)
-    assert [card.version for _, card in store.holding(root, [gone])] == [one.dataset.card.version]
-    with closing(warehouse_at(folder)) as warehouse:
-        warehouse.bury([gone], reason=TombstoneReason.WITHDRAWN)
-    assert store.drop(root, [gone]) == [f"twin {one.dataset.card.version}"]
-    assert store.current(root, "twin") is None
-    two = built(folder, previous=one.dataset.card.sides)
-    store.write(two.dataset, root)
-    assert gone not in two.dataset.card.model_dump_json()
-    assert store.holding(root, [gone]) == []
-    assert not any(gone.encode() in path.read_bytes() for path in root.rglob("*.json*"))
-
-
 def test_an_author_is_built_alone_and_an_unknown_one_is_named(folder):
     with pytest.raises(UnknownAuthor, match=r"Nobody.*Ann Lee"):
         built(folder, DatasetConfig(author="Nobody"))
@@ -136,68 +115,6 @@ def test_documents_come_in_the_order_in_which_they_arrived(tmp_path):
     with closing(warehouse_at(tmp_path)) as warehouse:
         found = [state.document.url.rsplit("/", 1)[1] for state in in_order_of_arrival(warehouse).values()]
     assert found == names
-
-
-def test_datasets_of_every_name_lose_the_versions_that_hold_a_withdrawn_document(folder, tmp_path):
-    root = tmp_path / "datasets"
-    made = {name: built(folder, HALVES.model_copy(update={"name": name})) for name in ("twin", "twin-pairs")}
-    for each in made.values():
-        store.write(each.dataset, root)
-    gone = next(line.id for line in made["twin"].dataset.card.documents if line.spans)
-    assert store.drop(root, [gone]) == [f"{name} {each.dataset.card.version}" for name, each in made.items()]
-    assert list(store.versions(root)) == []
-
-
-def test_a_kill_while_a_version_is_removed_leaves_the_rest_to_the_next_build(folder, tmp_path, monkeypatch):
-    root = tmp_path / "datasets"
-    card = built(folder).dataset.card
-    store.write(built(folder).dataset, root)
-    gone = next(line.id for line in card.documents if line.spans)
-
-    def killed(path):
-        (path / "card.json").unlink()
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("shutil.rmtree", killed)
-        store.drop(root, [gone])
-    assert list(store.versions(root)) == [] and list(root.rglob("*.jsonl"))
-    assert store.drop(root, [gone]) == [f"twin {card.version}"]
-    assert not list(root.rglob("*.jsonl")) and store.drop(root, [gone]) == []
-
-
-@pytest.mark.parametrize("left", ["0123456789ab", ".0123456789ab.part"])
-def test_a_version_that_no_card_speaks_for_goes_once_a_document_is_withdrawn(tmp_path, left):
-    folder, foreign = tmp_path / "twin" / left, tmp_path / "twin" / "my notes"
-    for each in (folder, foreign):
-        each.mkdir(parents=True)
-        (each / "train.jsonl").write_text("somebody's text")
-    (tmp_path / "twin" / "current").write_text(left)
-    assert store.drop(tmp_path, []) == []
-    assert store.drop(tmp_path, ["d1"]) == ["twin 0123456789ab"]
-    assert not folder.exists() and foreign.exists() and store.current(tmp_path, "twin") is None
-
-
-def test_sides_outlive_a_dropped_version_until_the_next_build_succeeds(folder, tmp_path):
-    root = tmp_path / "datasets"
-    card = built(folder, HALVES).dataset.card
-    moved = {identity: Split.TEST if side is Split.TRAIN else Split.TRAIN for identity, side in card.sides.items()}
-    store.write(built(folder, HALVES, previous=moved).dataset, root)  # no hash says so: the record alone can
-    (root / "twin" / "sides.json").unlink()  # as a version of before this file was kept
-    gone = next(line.id for line in card.documents if line.spans)
-    store.drop(root, [gone])
-    kept = store.sides(root, "twin", HALVES.split)
-    assert store.current(root, "twin") is None
-    assert kept == {identity: side for identity, side in moved.items() if identity != gone}
-    assert store.sides(root, "twin", SplitConfig(salt="2")) == {}
-    assert store.sides(root, "twin", HALVES.split.model_copy(update={"fewest_test": 9})) == kept
-
-
-def test_sides_that_cannot_be_read_stop_a_build(tmp_path):
-    (tmp_path / "twin").mkdir()
-    (tmp_path / "twin" / "sides.json").write_text("[")
-    with pytest.raises(DatasetError, match=r"sides\.json"):
-        store.sides(tmp_path, "twin", HALVES.split)
 
 
 def test_reviewed_samples_keep_their_verdict_through_a_rebuild(folder):
@@ -332,90 +249,8 @@ def judged(word, *documents):
     )
 
 
-def test_a_teacher_is_given_the_passages_and_what_the_rules_made(folder):
-    seen = []
-
-    def teach(passages, samples, sides):
-        seen.append((len(passages), len(samples)))
-        return [sample.model_copy(update={"written_by": "teacher"}) for sample in samples], []
-
-    made = built(folder, teach=teach, writer="teacher")
-    assert len(seen) == 1
-    assert made.dataset.card.written_by == {"teacher": len(everything(made))}
-
-
-def writing(instruction):
-    """A teacher that writes this instruction for the sample of that number, where its style is taught."""
-
-    def teach(passages, samples, sides):
-        written = [{"instruction": instruction(n), "written_by": "teacher", "id": f"t{n}"} for n in range(len(samples))]
-        changed = [each.model_copy(update=change) for each, change in zip(samples, written, strict=True)]
-        return [new if new.style in TAUGHT else old for old, new in zip(samples, changed, strict=True)], []
-
-    return teach
-
-
 def spans(made):
     return {place(sample) for sample in everything(made)}
-
-
-@pytest.mark.parametrize(
-    ("instruction", "reason", "fallen"),
-    [
-        (lambda n: f"What does the passage say about matter number {n}?", "points-at-source", 22),
-        (lambda n: "What do you make of all this today?", "repeated-instruction", 21),
-        (lambda n: " ", "malformed", 22),
-        (lambda n: f"How would you explain matter number {n}?" if n % 2 else " ", "malformed", 12),
-    ],
-)
-def test_a_passage_outlives_a_teacher_whose_instruction_is_refused(folder, instruction, reason, fallen):
-    by_rules, made = built(folder), built(folder, teach=writing(instruction), writer="teacher")
-    assert spans(made) == spans(by_rules) and len(everything(made)) == 24
-    assert made.dataset.card.refusals == {reason: fallen}
-    assert made.dataset.card.written_by.get("teacher", 0) == 22 - fallen
-
-
-def test_no_passage_is_lost_to_a_teacher_that_asks_as_the_rules_do_for_another(folder):
-    asked = {place(sample): sample.instruction for sample in everything(built(folder))}
-    in_order = []
-
-    def teach(passages, samples, sides):
-        in_order.extend(asked[place(sample)] for sample in samples)
-        return writing(lambda n: in_order[n - 1] if n % 3 else " ")(passages, samples, sides)
-
-    made = built(folder, teach=teach, writer="teacher")
-    assert {place(sample): sample.instruction for sample in everything(made)} == asked
-
-
-def rephrasing(passages, samples, sides):
-    """A teacher that says something about every passage in other words, whatever it is asked for."""
-    own = []
-    for n, passage in enumerate(passages):
-        first, *_, last = passage.text.split("\n\n")[1:]
-        question = f"What would you answer about matter number {n}?"
-        style, said = InstructionStyle.ASK, f"{last}\n\n{first}"
-        own.append(Sample.of(passage, question, style=style, written_by="teacher", answer=said))
-    return [*samples, *own], []
-
-
-def test_what_is_held_out_is_the_authors_own_and_rephrased_answers_stay_within_their_share(folder):
-    dataset = built(folder, HALVES, teach=rephrasing, writer="teacher").dataset
-    origins = {split: Counter(sample.origin.value for sample in side) for split, side in dataset.samples.items()}
-    own = origins[Split.TRAIN]["author"]
-    assert origins[Split.TRAIN]["rephrased"] == own // 9 > 0
-    assert set(origins[Split.VALIDATION]) == set(origins[Split.TEST]) == {"author"}
-    assert dataset.card.refusals == {"rephrased-share": 24 - own // 9}
-
-
-@pytest.mark.parametrize("side", [Split.VALIDATION, Split.TEST])
-def test_one_document_that_is_held_out_is_no_training_data_and_nobody_is_paid(tmp_path, side):
-    one = next(each for n in range(99) if side_of((each := draft(f"o{n}", ALPHA)).document_id, SplitConfig()) is side)
-    record(tmp_path, one)
-    with pytest.raises(DatasetError, match=rf"only what is held out .*[12] {side}.* Bring in more documents"):
-        built(tmp_path, teach=lambda *_: pytest.fail("the teacher was asked"))
-    record(tmp_path, *(draft(f"more{n}", article(f"gamma{n}")) for n in range(6)))
-    made = built(tmp_path, previous={one.document_id: side})
-    assert made.dataset.samples[Split.TRAIN] and made.dataset.card.sides[one.document_id] is side
 
 
 def test_a_reviewer_who_refuses_all_that_is_trained_on_is_told_so(folder):
