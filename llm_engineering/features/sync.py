@@ -201,6 +201,8 @@ class _Sync:
             ("documents", "removed", "chunks", "embedded", "reused", "retired", "caught_up"), 0
         )
         self._seconds: dict[str, float] = {}
+        self._left: set[str] = set()
+        """Documents that readers have and the warehouse has no more, though the side that is written never had them."""
 
     def timed(self, stage: str) -> _Timed:
         return _Timed(self._seconds, stage)
@@ -230,6 +232,12 @@ class _Sync:
         with self.timed("read"):
             states = self._warehouse.state(ids)
             stale = writer.chunk_ids(ids)
+        for change in changes[: len(changes) - len(fresh)]:
+            state = states.get(change.document_id)
+            if change.revision is not None and (state is None or not state.live):
+                self._left.add(change.document_id)
+            else:
+                self._left.discard(change.document_id)
         batches = self._batches(ids, states, stale, new)
         with ThreadPoolExecutor(1, thread_name_prefix="chunk") as beside:
             coming = beside.submit(next, batches, None)
@@ -255,7 +263,7 @@ class _Sync:
         for position, id_ in enumerate(ids):
             state = states.get(id_)
             if state is None or not state.live:
-                self._counts["removed"] += bool(stale[id_]) and id_ in new
+                self._counts["removed"] += id_ in new and (bool(stale[id_]) or id_ in self._left)
                 continue
             self._counts["documents" if id_ in new else "caught_up"] += 1
             state = self._in_its_language(state)

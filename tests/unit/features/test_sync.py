@@ -199,6 +199,18 @@ def test_a_tombstone_removes_every_chunk(twin: Twin, reason: TombstoneReason):
     assert (report.removed, report.retired, report.embedded) == (1, 1, 0)
 
 
+def test_a_document_that_only_readers_have_counts_as_removed_once(twin: Twin):
+    twin.write("kept", "stays\n")
+    twin.sync()
+    twin.write("passing", "comes and goes\n")
+    twin.sync()
+    twin.bury("passing")
+    assert twin.sync(batch=1).removed == 1
+    twin.write("kept", "stays, edited\n")
+    assert twin.sync().removed == 0
+    assert twin.indexed() == twin.expected()
+
+
 def test_text_that_moves_to_another_document_is_not_embedded_again(twin: Twin):
     twin.write("old-home", "the same words\n")
     twin.sync()
