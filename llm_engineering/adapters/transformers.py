@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm_engineering.adapters.openai_structured import asking_for, faults, read_json, repairing
-from llm_engineering.adapters.transformers_folder import find_local_model, load_model, load_tokenizer, window_of
+from llm_engineering.adapters.transformers_folder import (
+    find_local_model,
+    load_model,
+    load_tokenizer,
+    release_memory,
+    window_of,
+)
 from llm_engineering.domain.answers import Message, Prompt, Reply
 from llm_engineering.domain.config import ChatConfig, Sampling
 from llm_engineering.domain.errors import ModelError, ModelReplyInvalid, ModelUnavailable
@@ -100,10 +106,12 @@ class TransformersChatModel:
         await self._ready()
 
     async def close(self) -> None:
-        """Let go of the weights; a later request loads them again. Requests under way fail."""
+        """Let go of the weights and their memory; a later request loads them again. Requests under way fail."""
         worker, self._worker = self._worker, None
         if worker is not None:
             await asyncio.to_thread(worker.stop)
+            del worker
+            await asyncio.to_thread(release_memory)
 
     async def _ready(self) -> "_Worker":
         worker = self._worker

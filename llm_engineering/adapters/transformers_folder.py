@@ -4,6 +4,7 @@ A folder is a whole model, an adapter of PEFT, or holds either under the names `
 there the merged model is taken: it is faster, and it needs neither PEFT nor the base.
 """
 
+import gc
 import json
 import struct
 import sys
@@ -152,6 +153,15 @@ def fitting_quantization(models: Sequence[LocalModel]) -> Quantization:
         return "none"
     largest = max((_weights_bytes(each) for each in models), default=0)
     return "nf4" if largest > torch.cuda.mem_get_info()[0] * _HALF else "none"
+
+
+def release_memory() -> None:
+    """Give back what models that nobody holds any more took, on a GPU too."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def first_line(error: BaseException) -> str:

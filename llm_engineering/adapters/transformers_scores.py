@@ -1,6 +1,5 @@
 """Log-probabilities under a local model, for judging it: what it makes of each token of a text."""
 
-import gc
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from llm_engineering.adapters.transformers_folder import (
     load_model,
     load_tokenizer,
     local_model,
+    release_memory,
     window_of,
 )
 from llm_engineering.domain.errors import UsageError
@@ -58,8 +58,4 @@ class LocalScores:
     def close(self) -> None:
         """Let go of the weights, and of the memory that they took on a GPU."""
         self._model = None
-        gc.collect()
-        import torch
-
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        release_memory()

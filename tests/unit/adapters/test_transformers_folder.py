@@ -1,11 +1,18 @@
 """In which precision models are loaded on a GPU with so much memory; the GPU is told, the weights are files of that size."""
 
+import asyncio
+import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from llm_engineering import bootstrap
-from llm_engineering.adapters.transformers_folder import LocalModel, fitting_quantization
+from llm_engineering.adapters.transformers import TransformersChatModel
+from llm_engineering.adapters.transformers_folder import LocalModel, fitting_quantization, load_model
+from llm_engineering.domain.chat import voice_prompt
+from llm_engineering.domain.config import ChatConfig, Sampling
+from tests.doubles.tiny_chat import make_tiny_model
 
 torch = pytest.importorskip("torch")
 
@@ -59,3 +66,24 @@ def test_without_a_gpu_nothing_is_quantized(tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     assert fitting_quantization([LocalModel(str(model(tmp_path / "one", 600)))]) == "none"
+
+
+def test_a_closed_model_holds_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next model that is compared needs their room."""
+    make_tiny_model(tmp_path / "tiny")
+    loaded: list[weakref.ref[object]] = []
+
+    def load(*args: Any, **options: Any) -> Any:
+        model = load_model(*args, **options)
+        loaded.append(weakref.ref(model))
+        return model
+
+    monkeypatch.setattr("llm_engineering.adapters.transformers.load_model", load)
+
+    async def written() -> None:
+        model = TransformersChatModel(tmp_path / "tiny", ChatConfig())
+        await model.complete(voice_prompt("Write.", author="Ada"), sampling=Sampling(max_tokens=3, temperature=0.0))
+        await model.close()
+        assert [each() for each in loaded] == [None]
+
+    asyncio.run(written())
