@@ -17,6 +17,7 @@ from llm_engineering.training.recipe import Recipe
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedModel
 
 GIGABYTE = 1e9
 NF4_BYTES = 0.516
@@ -79,14 +80,29 @@ def computing_type(recipe: Recipe, hardware: Hardware) -> "torch.dtype":
     return torch.bfloat16 if fast else torch.float32
 
 
-def check_fit(name: str, recipe: Recipe, hardware: Hardware) -> None:
-    """Raise :class:`UsageError` if the weights alone are more than the device has free; loads none of them."""
+def outline(name: str, revision: str | None = None) -> "PreTrainedModel":
+    """The model of that name or folder without its weights: what its layers are called, and how large they are."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(name, revision=recipe.revision)
+    config = AutoConfig.from_pretrained(name, revision=revision)
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    return model
+
+
+def is_sharded() -> bool:
+    """Whether ``accelerate launch`` started this process to hold a share of a model, by FSDP."""
+    return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+
+
+def check_fit(name: str, model: "PreTrainedModel", recipe: Recipe, hardware: Hardware) -> None:
+    """Raise :class:`UsageError` if the weights of that outline alone are more than the device has free.
+
+    With FSDP a device holds its share of them; weights in NF4 all of them: bitsandbytes makes them 4 bits on the device.
+    """
+    import torch
+
     width = computing_type(recipe, hardware).itemsize
     head = model.get_output_embeddings()
     linear = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head]
@@ -94,6 +110,8 @@ def check_fit(name: str, recipe: Recipe, hardware: Hardware) -> None:
     total = model.num_parameters()
     adapter = recipe.lora.rank * sum(m.in_features + m.out_features for m in linear)
     needed = quantized * NF4_BYTES + (total - quantized) * width + adapter * TRAINED_BYTES[hardware.device]
+    if is_sharded() and recipe.quantization == "none":
+        needed /= int(os.environ.get("WORLD_SIZE", "1"))
     if needed > hardware.free_bytes:
         raise UsageError(
             f"{name} does not fit: {total / 1e9:.1f}B parameters need at least {needed / GIGABYTE:.1f} GB, "

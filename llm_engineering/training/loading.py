@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from llm_engineering.domain.errors import MissingExtra, UsageError
-from llm_engineering.training.hardware import Hardware, check_fit, computing_type, is_installed
+from llm_engineering.training.failures import is_out_of_memory
+from llm_engineering.training.hardware import Hardware, check_fit, computing_type, is_installed, is_sharded, outline
 from llm_engineering.training.recipe import Recipe
 from llm_engineering.training.render import check_tokenizer
 
@@ -21,10 +22,16 @@ def load(
     base: str, recipe: Recipe, hardware: Hardware, *, adapter: Path | None = None
 ) -> "tuple[PeftModel, PreTrainedTokenizerBase]":
     """The base with a new trainable adapter, or with the one in ``adapter``. Frozen and quantized as the recipe says."""
-    engine = chosen_engine(recipe, hardware)
-    if engine == "unsloth":
-        return _unsloth(base, recipe, hardware, adapter)
-    return _transformers(base, recipe, hardware, adapter)
+    engine = _unsloth if chosen_engine(recipe, hardware) == "unsloth" else _transformers
+    try:
+        return engine(base, recipe, hardware, adapter)
+    except (OSError, ValueError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise UsageError(
+            f"The model {base} cannot be loaded: {_first_line(error)}",
+            hint="Give `model` the folder of a model, or a name that this machine can download.",
+        ) from error
 
 
 def chosen_engine(recipe: Recipe, hardware: Hardware) -> Literal["transformers", "unsloth"]:
@@ -52,27 +59,20 @@ def _transformers(
     from peft import LoraConfig, PeftModel, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(base, revision=recipe.revision)
-        check_tokenizer(tokenizer, base)
-        check_fit(base, recipe, hardware)
-        model = AutoModelForCausalLM.from_pretrained(
-            base,
-            revision=recipe.revision,
-            dtype=computing_type(recipe, hardware),
-            device_map=_placement(hardware),
-            **_quantized(recipe, hardware),
-        )
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"The model {base} cannot be loaded: {_first_line(error)}",
-            hint="Give `model` the folder of a model, or a name that this machine can download.",
-        ) from error
+    tokenizer = AutoTokenizer.from_pretrained(base, revision=recipe.revision)
+    check_tokenizer(tokenizer, base)
+    _check_weights(base, recipe, hardware, adapter)
+    model = AutoModelForCausalLM.from_pretrained(
+        base,
+        revision=recipe.revision,
+        dtype=computing_type(recipe, hardware),
+        device_map=_placement(hardware),
+        **_quantized(recipe, hardware),
+    )
     mend_cpu_quantization(model)
     model.config.use_cache = False
     if adapter is None:
         return get_peft_model(model, LoraConfig(**_lora(recipe)), revision=recipe.revision), tokenizer
-    check_adapter(adapter, model)
     return PeftModel.from_pretrained(model, adapter, is_trainable=True), tokenizer
 
 
@@ -81,6 +81,7 @@ def _unsloth(
 ) -> "tuple[PeftModel, PreTrainedTokenizerBase]":
     from unsloth import FastLanguageModel  # before trl: it changes what those import
 
+    _check_weights(base, recipe, hardware, adapter)
     model, tokenizer = FastLanguageModel.from_pretrained(
         model_name=str(adapter or base),
         max_seq_length=recipe.context,
@@ -101,6 +102,14 @@ def _unsloth(
             **lora,
         )
     return model, tokenizer
+
+
+def _check_weights(base: str, recipe: Recipe, hardware: Hardware, adapter: Path | None) -> None:
+    """Whether base and adapter go together and fit, before any weight is read."""
+    model = outline(base, recipe.revision)
+    check_fit(base, model, recipe, hardware)
+    if adapter is not None:
+        check_adapter(adapter, model)
 
 
 _LLAMA_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -126,7 +135,7 @@ def unrounded(model: "PeftModel") -> Iterator[None]:
     """
     whole = {name: weight.data for name, weight in model.named_parameters() if weight.requires_grad}
     yield
-    if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() != "true":
+    if not is_sharded():
         for name, weight in model.named_parameters():
             if name in whole:
                 weight.data = whole[name]
@@ -166,7 +175,7 @@ def check_adapter(adapter: Path, model: Any) -> None:  # noqa: ANN401 - any torc
 
 
 def _placement(hardware: Hardware) -> dict[str, Any] | None:
-    if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
+    if is_sharded():
         return None  # FSDP places the shards itself
     return {"": int(os.environ.get("LOCAL_RANK", "0")) if hardware.device == "cuda" else "cpu"}
 

@@ -99,11 +99,18 @@ class DpoRecipe(StageRecipe):
     loss: tuple[DpoLoss, ...] = Field(default=("sigmoid",), min_length=1)
     loss_weights: tuple[float, ...] | None = None
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    """Share of pairs that may be the wrong way round; ``exo_pair`` needs some (Ji et al., 2024, take 0.001)."""
 
     @model_validator(mode="after")
     def _one_weight_per_loss(self) -> "DpoRecipe":
         if self.loss_weights is not None and len(self.loss_weights) != len(self.loss):
             raise ValueError(f"loss_weights has {len(self.loss_weights)} entries for {len(self.loss)} losses")
+        return self
+
+    @model_validator(mode="after")
+    def _exo_is_smoothed(self) -> "DpoRecipe":
+        if "exo_pair" in self.loss and not self.label_smoothing:
+            raise ValueError("the loss exo_pair needs a label_smoothing above 0, such as 0.001")
         return self
 
 

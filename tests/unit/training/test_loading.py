@@ -8,7 +8,7 @@ import torch
 
 from llm_engineering.adapters.transformers_folder import LocalModel, find_local_model
 from llm_engineering.domain.errors import MissingExtra, UsageError
-from llm_engineering.training.hardware import Hardware, check_fit, detect
+from llm_engineering.training.hardware import Hardware, check_fit, detect, outline
 from llm_engineering.training.loading import chosen_engine, load, mend_cpu_quantization
 from llm_engineering.training.recipe import LoraRecipe
 from tests.doubles.training import small_recipe
@@ -109,14 +109,28 @@ def eight_billion(folder: Path) -> str:
 
 
 def test_eight_billion_parameters_fit_a_24_gb_card_in_four_bits(tmp_path: Path):
-    check_fit(eight_billion(tmp_path), small_recipe(precision="auto", lora__rank=32), GPU)
+    base = outline(eight_billion(tmp_path))
+    check_fit("some/8B", base, small_recipe(precision="auto", lora__rank=32), GPU)
 
 
 def test_a_base_that_does_not_fit_is_refused_before_it_is_loaded(tmp_path: Path):
     with pytest.raises(
         UsageError, match=r"does not fit: 8\.0B parameters need at least 32\.\d GB, some CPU has 8\.0 GB free"
     ):
-        check_fit(eight_billion(tmp_path), small_recipe(quantization="none"), CPU)
+        check_fit("some/8B", outline(eight_billion(tmp_path)), small_recipe(quantization="none"), CPU)
+
+
+def test_gpus_that_share_a_base_need_their_share_of_it_but_all_of_one_in_four_bits(tmp_path: Path, monkeypatch):
+    base = outline(eight_billion(tmp_path))
+    small = GPU.model_copy(update={"free_bytes": 5_000_000_000})
+    whole, bits = (small_recipe(quantization=kind, precision="bf16") for kind in ("none", "nf4"))
+    with pytest.raises(UsageError, match="does not fit"):
+        check_fit("some/8B", base, whole, small)
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    check_fit("some/8B", base, whole, small)
+    with pytest.raises(UsageError, match="does not fit"):
+        check_fit("some/8B", base, bits, small)
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path):
@@ -149,3 +163,47 @@ def test_chosen_layers_alone_carry_the_adapter(base):
     model, _ = load(base, recipe, detect())
     trained = {name.split(".")[-4] for name, weight in model.named_parameters() if weight.requires_grad}
     assert trained == {"q_proj", "v_proj"}
+
+
+@pytest.fixture
+def unsloth(monkeypatch):
+    """A stand-in for the package, which needs a CUDA GPU to be imported: it loads what it is given, or raises it."""
+    import sys
+    from types import ModuleType, SimpleNamespace
+
+    loads = SimpleNamespace(gives=RuntimeError("Unsloth: No config file found\n(and so on)"), called=[])
+
+    def from_pretrained(model_name, **_):
+        loads.called.append(model_name)
+        raise loads.gives
+
+    module = ModuleType("unsloth")
+    module.FastLanguageModel = SimpleNamespace(from_pretrained=from_pretrained)
+    monkeypatch.setitem(sys.modules, "unsloth", module)
+    monkeypatch.setattr("llm_engineering.training.loading.is_installed", lambda name: True)
+    return loads
+
+
+def test_what_unsloth_cannot_load_is_one_line(base, unsloth):
+    with pytest.raises(UsageError, match=r"cannot be loaded: Unsloth: No config file found\. Give"):
+        load(base, small_recipe(), GPU)
+
+
+def test_memory_that_ran_out_in_unsloth_is_told_as_such(base, unsloth):
+    unsloth.gives = torch.OutOfMemoryError("CUDA out of memory.")
+    with pytest.raises(torch.OutOfMemoryError):
+        load(base, small_recipe(), GPU)
+
+
+def test_unsloth_is_given_no_base_that_does_not_fit_and_no_adapter_of_another_base(
+    base, with_sft, unsloth, tmp_path: Path
+):
+    from safetensors.torch import load_file, save_file
+
+    with pytest.raises(UsageError, match="does not fit"):
+        load(base, small_recipe(), GPU.model_copy(update={"free_bytes": 1000}))
+    weights = with_sft / "sft" / "adapter" / "adapter_model.safetensors"
+    save_file({name: weight[:, :-1].contiguous() for name, weight in load_file(weights).items()}, weights)
+    with pytest.raises(UsageError, match="belongs to another base"):
+        load(base, small_recipe(), GPU, adapter=weights.parent)
+    assert not unsloth.called

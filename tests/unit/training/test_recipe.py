@@ -50,6 +50,12 @@ def test_an_unknown_loss_is_refused():
         small_recipe(dpo__loss=["best"])
 
 
+def test_a_loss_that_needs_smoothing_is_refused_without_it_before_anything_is_trained():
+    with pytest.raises(ValidationError, match="exo_pair needs a label_smoothing above 0"):
+        small_recipe(dpo__loss=["exo_pair"])
+    assert small_recipe(dpo__loss=["exo_pair"], dpo__label_smoothing=0.001)
+
+
 def test_each_loss_has_its_weight():
     with pytest.raises(ValidationError, match="2 entries for 1 losses"):
         small_recipe(dpo__loss_weights=[1.0, 0.5])
