@@ -66,9 +66,15 @@ def is_whole(folder: Path) -> bool:
 
 
 def measured(metrics: Mapping[str, float]) -> dict[str, float]:
-    """The numbers of an evaluation under our names."""
+    """The numbers of an evaluation under our names. A pair whose answers are rewarded alike counts half, as in an evaluation.
+
+    The trainer counts it as lost. Where no pair is won and the mean margin is 0, each pair is such a tie: so it is before the
+    first step, when the policy is its own reference.
+    """
     names = {"eval_loss": "loss", "eval_rewards/accuracies": "accuracy", "eval_rewards/margins": "margin"}
     found = {name: float(metrics[key]) for key, name in names.items() if key in metrics}
+    if found.get("accuracy") == 0 and found.get("margin") == 0:
+        found["accuracy"] = 0.5
     if "accuracy" not in found and "loss" in found:
         found["perplexity"] = math.exp(min(found["loss"], 700.0))
     return found
