@@ -1,5 +1,6 @@
 """A model to be judged: where it lies, what it came from, what it has seen, and which twin it would replace."""
 
+import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -98,9 +99,15 @@ def find_candidate(model: str, settings: Settings, *, name: str | None = None) -
 
 
 def weights_of(folder: Path) -> str:
-    """Digest of the adapter in a folder, or of the weights that lie there without one."""
+    """Digest of the adapter in a folder, or of the weights that lie there without one, whatever records lie beside them."""
     adapter = folder / ADAPTER
-    return folder_digest(adapter if adapter.is_dir() else folder)
+    if adapter.is_dir():
+        return folder_digest(adapter)
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}".encode())
+    return digest.hexdigest()[:16]
 
 
 def _start(record: Provenance, settings: Settings, *, beside: Path | None = None) -> Path | None:

@@ -221,6 +221,7 @@ async def _judged(
                 judging=judging,
                 journal=warehouse,
                 choices=blind.choices(),
+                weights=candidate.weights,
                 config=config.twin,
                 evaluation=config,
                 progress=progress,
@@ -229,7 +230,12 @@ async def _judged(
         if judging is not None:
             await judging.close()
     pairs = blind_pairs(
-        answered, model=candidate.name, author=held_out.author, limit=config.twin.blind_pairs, evaluation=config
+        answered,
+        model=candidate.name,
+        author=held_out.author,
+        weights=candidate.weights,
+        limit=config.twin.blind_pairs,
+        evaluation=config,
     )
     blind.replace(candidate.name, pairs)
     return found

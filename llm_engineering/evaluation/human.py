@@ -61,10 +61,11 @@ def wilson(successes: int, n: int, *, level: float) -> tuple[float, float]:
     return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
 
 
-def human(choices: Sequence[BlindChoice], *, model: str, evaluation: EvaluationConfig) -> Part:
-    """How often people took the twin's text for the author's. Who could not tell is counted apart."""
-    of_model = [choice for choice in choices if choice.model == model]
-    decided = [choice for choice in of_model if choice.taken != "neither"]
+def human(choices: Sequence[BlindChoice], *, pairs: Sequence[BlindPair], evaluation: EvaluationConfig) -> Part:
+    """How often people took the twin's text for the author's in one of these pairs. Who could not tell is counted apart."""
+    ids = {pair.id for pair in pairs}
+    of_pairs = [choice for choice in choices if choice.pair_id in ids]
+    decided = [choice for choice in of_pairs if choice.taken != "neither"]
     taken = sum(choice.taken == "twin" for choice in decided)
     low, high = wilson(taken, len(decided), level=evaluation.level)
     share = Interval(mean=taken / len(decided), low=low, high=high, n=len(decided)) if decided else None
@@ -72,12 +73,12 @@ def human(choices: Sequence[BlindChoice], *, model: str, evaluation: EvaluationC
         name=NAME,
         figures=(Figure(name="twin's text taken for the author's", over="choices", interval=share),),
         counts={
-            "choices": len(of_model),
-            "could not tell": len(of_model) - len(decided),
-            "judges": len({choice.judge for choice in of_model}),
+            "choices": len(of_pairs),
+            "could not tell": len(of_pairs) - len(decided),
+            "judges": len({choice.judge for choice in of_pairs}),
         },
         notes=("0.5 is indistinguishable to people. The interval is Wilson's, of a binomial share.",),
-        missing="" if of_model else "nobody has compared its texts yet (the service's page /review/ab)",
+        missing="" if of_pairs else "nobody has compared its texts yet (the service's page /review/ab)",
     )
 
 

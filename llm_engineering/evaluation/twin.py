@@ -16,7 +16,7 @@ from llm_engineering.domain.twin_evaluation_config import PerplexityConfig, Twin
 from llm_engineering.evaluation.answers import Progress, answers, write_answers
 from llm_engineering.evaluation.gate import BASE
 from llm_engineering.evaluation.held_out import HeldOut
-from llm_engineering.evaluation.human import human
+from llm_engineering.evaluation.human import blind_pairs, human
 from llm_engineering.evaluation.judge import Journal, judge
 from llm_engineering.evaluation.memorisation import memorisation
 from llm_engineering.evaluation.overlap import Answered, overlap
@@ -68,6 +68,7 @@ async def evaluate_model(
     judging: ChatModel | None,
     journal: Journal,
     choices: Sequence[BlindChoice],
+    weights: str = "",
     config: TwinEvaluationConfig,
     evaluation: EvaluationConfig,
     progress: Progress = lambda done, total: None,
@@ -77,7 +78,8 @@ async def evaluate_model(
     ``scorers`` are by stage in the order of training, such as ``base``, ``sft``, ``dpo``: the last one is the model that is
     judged, the others are what it came from. ``current`` is the twin that it would replace, which answers the same
     instructions. Both are closed when they have written: the scorers need their memory. ``choices`` are what people chose so
-    far. Raises what the models raise, save a reply of no use, which counts as an empty answer; the report says why.
+    far: those count that are about what these ``weights`` (a digest) have written. Raises what the models raise, save a reply of
+    no use, which counts as an empty answer; the report says why.
     """
 
     async def written_by(writer: ChatModel) -> tuple[list[Answered], list[str]]:
@@ -146,7 +148,8 @@ async def evaluate_model(
             evaluation=evaluation,
         )
     )
-    parts.append(human(choices, model=name, evaluation=evaluation))
+    pairs = blind_pairs(answered, model=name, author=held_out.author, weights=weights, evaluation=evaluation)
+    parts.append(human(choices, pairs=pairs, evaluation=evaluation))
     facts = {
         "model": name,
         "author": held_out.author,

@@ -92,14 +92,17 @@ def test_wilsons_interval_holds_the_share_and_is_symmetric(successes: int, failu
 
 def test_choices_become_a_share_and_who_could_not_tell_is_counted_apart() -> None:
     choices = [choice(1, "twin"), choice(2, "author"), choice(3, "neither"), choice(1, "author", "k")]
-    part = human(choices, model="m", evaluation=EVALUATION)
+    part = human(choices, pairs=[pair(1), pair(2), pair(3)], evaluation=EVALUATION)
     share = part.figures[0].interval
     assert share and (share.mean, share.n) == (pytest.approx(1 / 3), 3)
     assert part.counts == {"choices": 4, "could not tell": 1, "judges": 2}
 
 
-def test_choices_about_another_model_do_not_count() -> None:
-    assert human([choice(1, "twin")], model="other", evaluation=EVALUATION).missing
+def test_choices_about_other_texts_or_weights_do_not_count_whatever_the_model_is_called() -> None:
+    of_before = BlindChoice(pair_id="of-other-weights", model="m", judge="j", taken="twin")
+    part = human([of_before, choice(1, "author"), choice(4, "twin")], pairs=[pair(1), pair(2)], evaluation=EVALUATION)
+    assert part.counts["choices"] == 1
+    assert human([of_before], pairs=[pair(1)], evaluation=EVALUATION).missing
 
 
 def test_what_is_kept_comes_back(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from llm_engineering.evaluation import compare as comparison
 from llm_engineering.evaluation.folder import write
 from llm_engineering.evaluation.gate import measured, promotion
 from llm_engineering.evaluation.held_out import HeldOut, read_held_out
+from llm_engineering.evaluation.human import blind_pairs
 from llm_engineering.evaluation.overlap import Answered
 from llm_engineering.evaluation.replaced import style_possible
 from llm_engineering.evaluation.report import Evaluated, EvaluationReport, combined
@@ -58,7 +59,14 @@ def held_out(tmp_path_factory: pytest.TempPathFactory) -> HeldOut:
 
 
 def judged(
-    held_out: HeldOut, twin: Twin, *, name: str = "me@1", current: Twin | None = None, journal: Answers | None = None
+    held_out: HeldOut,
+    twin: Twin,
+    *,
+    name: str = "me@1",
+    current: Twin | None = None,
+    journal: Answers | None = None,
+    choices: Sequence[BlindChoice] = (),
+    weights: str = "",
 ) -> tuple[Evaluated, list[Answered]]:
     work = evaluate_model(
         name,
@@ -68,7 +76,8 @@ def judged(
         scorers={"base": scorer(), "sft": scorer(likely=LETTERS), "dpo": scorer(likely=LETTERS, chance=1 / 1000)},
         judging=None,
         journal=journal or Answers(),
-        choices=[BlindChoice(pair_id="p", model="me@1", judge="j", taken="twin")],
+        choices=choices,
+        weights=weights,
         config=CONFIG,
         evaluation=EVALUATION,
     )
@@ -117,7 +126,19 @@ def test_one_evaluation_has_every_measure(good: tuple[Evaluated, list[Answered]]
         "Judge",
         "People, blind",
     ]
-    assert [part.name for part in good[0].parts if part.missing] == ["Judge"]
+    assert [part.name for part in good[0].parts if part.missing] == ["Judge", "People, blind"]
+
+
+def test_choices_count_for_the_weights_and_texts_that_they_were_about(held_out: HeldOut) -> None:
+    twin = in_style_of(held_out, "ada")
+    _, answered = judged(held_out, twin, weights="w1")
+    (shown,) = blind_pairs(answered, model="me@1", author="Ada", weights="w1", limit=1, evaluation=EVALUATION)
+    choices = [BlindChoice(pair_id=shown.id, model="me@1", judge="j", taken="twin")]
+    counted = {
+        weights: judged(held_out, twin, weights=weights, choices=choices)[0].parts[-1].counts["choices"]
+        for weights in ("w1", "w2")
+    }
+    assert counted == {"w1": 1, "w2": 0}
 
 
 def test_perplexity_falls_from_base_to_twin_and_is_of_the_last_stage(good: tuple[Evaluated, list[Answered]]) -> None:
