@@ -10,6 +10,7 @@ from pydantic import Field
 from llm_engineering.domain.entities import Frozen
 from llm_engineering.domain.errors import DatasetLeak
 from llm_engineering.domain.samples import InstructionStyle, Pair, Sample, Split
+from llm_engineering.domain.words import CHARACTER, UNSPACED, letters
 
 LENGTHS = (8, 13)
 """Words of the runs that are compared."""
@@ -174,10 +175,23 @@ def _own_words(sample: Sample) -> str:
     return sample.instruction if whole else sample.instruction.partition("\n")[2]
 
 
+_WORD = re.compile(rf"(?=\w){CHARACTER}|{letters()}")
+_UNSPACED = re.compile(f"[{UNSPACED}]")
+
+
 def _words(text: str) -> tuple[str, ...]:
-    return tuple(re.findall(r"[^\W_]+", unicodedata.normalize("NFKC", text).casefold()))
+    return tuple(_WORD.findall(unicodedata.normalize("NFKC", text).casefold()))
 
 
 def _runs(tokens: Sequence[str], length: int) -> Iterator[tuple[str, ...]]:
-    for start in range(len(tokens) - length + 1):
-        yield tuple(tokens[start : start + length])
+    """Every run of so many words; where nothing parts words (Chinese, Thai) of twice as many characters."""
+    lengths = [1 if _UNSPACED.match(token) else 2 for token in tokens]
+    end = filled = 0
+    for start in range(len(tokens)):
+        while filled < 2 * length and end < len(tokens):
+            filled += lengths[end]
+            end += 1
+        if filled < 2 * length:
+            return
+        yield tuple(tokens[start:end])
+        filled -= lengths[start]

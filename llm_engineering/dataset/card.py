@@ -9,6 +9,7 @@ from pydantic import Field
 
 from llm_engineering.dataset.audit import Audit
 from llm_engineering.dataset.bias import Bias, bias_of
+from llm_engineering.dataset.words import count_words
 from llm_engineering.domain import chat
 from llm_engineering.domain.dataset_config import DatasetConfig
 from llm_engineering.domain.entities import Frozen
@@ -160,7 +161,7 @@ def _authors(
         own = [sample for sample in samples if sample.provenance.author == name]
         terms = config.terms_of(name)
         answers = {
-            (sample.provenance.document_id, sample.provenance.start): len(sample.answer.split())
+            (sample.provenance.document_id, sample.provenance.start): count_words(sample.answer)
             for sample in own
             if sample.origin is Origin.AUTHOR
         }

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from llm_engineering.dataset.phrases import key_phrases
 from llm_engineering.dataset.pieces import word_set
 from llm_engineering.dataset.topics import Form, Topic, Wording, cleaned_title, topic_of
-from llm_engineering.dataset.words import same_question
+from llm_engineering.dataset.words import count_words, same_question
 from llm_engineering.domain.dataset_config import InstructConfig
 from llm_engineering.domain.entities import Kind, fold
 from llm_engineering.domain.samples import AuthorPassage, InstructionStyle, Refusal, Sample
@@ -270,7 +270,7 @@ def _title(subject: _Subject) -> Iterator[str]:
 def _continue(subject: _Subject) -> Iterator[str]:
     """The author's words before the passage, in any language."""
     before = subject.passage.before
-    if sum(len(line.split()) for line in before.splitlines() if not line.startswith("#")) < _ENOUGH_BEFORE:
+    if sum(count_words(line) for line in before.splitlines() if not line.startswith("#")) < _ENOUGH_BEFORE:
         return
     if not subject.english:
         yield before

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from llm_engineering.dataset.functions import documented_functions
-from llm_engineering.dataset.pieces import Piece, count_words, joined, with_whole_headings
+from llm_engineering.dataset.pieces import Piece, joined, with_whole_headings
+from llm_engineering.dataset.words import count_words
 from llm_engineering.domain.blocks import BlockKind
 from llm_engineering.domain.dataset_config import AuthorTerms, PassageConfig
 from llm_engineering.domain.entities import DocumentState, Kind, TextFormat, fold

@@ -3,12 +3,14 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
+from llm_engineering.dataset.words import count_words
 from llm_engineering.domain.blocks import BlockKind
 from llm_engineering.domain.entities import DocumentState, fold
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Piece:
     """``text[start:end)`` of a revision: one block without the white space around it, nothing of the page's furniture."""
 
@@ -22,7 +24,7 @@ class Piece:
     broken: bool = False
     """Furniture of the page was dropped right before it."""
 
-    @property
+    @cached_property
     def words(self) -> int:
         """Number of words that a reader sees."""
         return count_words(self.view)
@@ -34,14 +36,8 @@ ReadPieces = Callable[[DocumentState], Sequence[Piece]]
 RECURRING = 3
 """A paragraph that stands in so many writings of one author is a signature or an advertisement, not part of any of them."""
 
-_WORD = re.compile(r"\w+(?:['’]\w+)*")
 _LINE_OF_WRAPPED_TEXT = 76
 _LONGEST_HEADING = 300
-
-
-def count_words(text: str) -> int:
-    """Words of a text, as every limit of this stage counts them."""
-    return sum(1 for _ in _WORD.finditer(text))
 
 
 def word_set(text: str) -> frozenset[str]:

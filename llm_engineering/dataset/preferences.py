@@ -17,7 +17,7 @@ from llm_engineering.dataset.budget import Budget, Cost
 from llm_engineering.dataset.calls import Calls, Missing, Plain, Progress, Request, Told, for_each
 from llm_engineering.dataset.checks import broken, broken_reply, cut_off, languages_differ, model_refusal
 from llm_engineering.dataset.estimate import Estimate, estimated
-from llm_engineering.dataset.words import fingerprint
+from llm_engineering.dataset.words import count_words, fingerprint
 from llm_engineering.domain.answers import Prompt
 from llm_engineering.domain.chat import preference_prompt, voice_prompt, weaker_prompt
 from llm_engineering.domain.config import Sampling
@@ -188,7 +188,7 @@ def estimate_pairs(
 
 def _request(sample: Sample, rival: Rival, number: int, config: PreferenceConfig) -> Request[Plain]:
     """What a rival is asked: in the words that the twin is trained on, or in weaker ones that name a length."""
-    words = len(sample.answer.split())
+    words = count_words(sample.answer)
     prompt: Prompt
     if rival.weaker:
         prompt = weaker_prompt(sample.instruction, words=_length_asked(sample, words))

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from llm_engineering.dataset.near_duplicates import shingles
-from llm_engineering.dataset.words import grams, parts_of_words, same_question
+from llm_engineering.dataset.words import parts_of_words, runs, same_question
 from llm_engineering.domain.dataset_config import SplitConfig
 from llm_engineering.domain.samples import InstructionStyle, Pair, Refusal, Sample, Split
 
@@ -26,7 +26,7 @@ NOT_IN_THE_BUILD = "document-not-in-the-build"
 ALIKE = 0.4
 """Two documents are near-duplicates if one holds so many of the other's runs of five words (containment; Broder, 1997)."""
 RUN = 8
-"""Words in a row that no text may share with the held-out side."""
+"""Words in a row that no text may share with the held-out side; twice as many characters where nothing parts words."""
 
 FEWEST = 10
 """Documents from which no side stays empty."""
@@ -185,20 +185,20 @@ def pairs_apart(
     sides train gives way to validation, both to test.
     """
     given = list(pairs)
-    runs: dict[Split, set[tuple[str, ...]]] = {split: set() for split in Split}
+    held_out: dict[Split, set[tuple[str, ...]]] = {split: set() for split in Split}
     asked: dict[Split, set[str]] = {split: set() for split in Split}
     for sample in samples:
         side = sides[sample.provenance.document_id]
         asked[side].add(same_question(sample.instruction))
         if side is not Split.TRAIN:
-            runs[side].update(_runs(sample))
+            held_out[side].update(_runs(sample))
     refused: dict[str, Refusal] = {}
     for pair in sorted(given, key=lambda pair: _GIVES_WAY[side_of_pair(pair, sides)]):
         own = side_of_pair(pair, sides)
         others = [split for split in Split if split is not own]
-        texts = [run for text in (pair.chosen, pair.rejected) for run in grams(parts_of_words(text), RUN)]
+        texts = [run for text in (pair.chosen, pair.rejected) for run in runs(parts_of_words(text), RUN)]
         question = same_question(pair.instruction)
-        found = next((" ".join(run) for run in texts if any(run in runs[split] for split in others)), "")
+        found = next((" ".join(run) for run in texts if any(run in held_out[split] for split in others)), "")
         if foreign := [identity for identity in pair.document_ids if identity not in sides]:
             refused[pair.id] = _refused_pair(NOT_IN_THE_BUILD, pair, ", ".join(foreign))
         elif own is None:
@@ -227,11 +227,11 @@ def _refused_pair(reason: str, pair: Pair, detail: str) -> Refusal:
 
 
 def _runs(sample: Sample) -> Iterator[tuple[str, ...]]:
-    yield from grams(parts_of_words(sample.answer), RUN)
+    yield from runs(parts_of_words(sample.answer), RUN)
     if sample.style is InstructionStyle.CONTINUE:  # a lead line, if there is one, is shorter than a run
-        yield from grams(parts_of_words(sample.instruction), RUN)
+        yield from runs(parts_of_words(sample.instruction), RUN)
     else:
-        yield from grams(parts_of_words(sample.instruction.partition("\n")[2]), RUN)
+        yield from runs(parts_of_words(sample.instruction.partition("\n")[2]), RUN)
 
 
 def _between(writing: Writing, matches: Iterable[str], sides: Mapping[str, Split]) -> Refusal:

@@ -1,16 +1,21 @@
-"""What a word is to the gates, and the views of a text that follow from it. All of them ignore case, markup and spacing."""
+"""What the gates and limits of this stage see of a text. All of it ignores case, markup and spacing.
+
+A word is what :mod:`llm_engineering.domain.words` says: every limit of the stage counts the same.
+"""
 
 import hashlib
 import re
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 from llm_engineering.dataset.masking import MASKS
+from llm_engineering.domain.words import CHARACTER, UNSPACED, letters
+from llm_engineering.domain.words import words as words
 
-_WORD = re.compile(
-    r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\W_\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]+(?:['’][^\W_]+)*"
-)
-_PART = re.compile(r"[^\W_]+")
+_PART = re.compile(rf"(?=\w){CHARACTER}|{letters()}")
+_ALONE = re.compile(f"[{UNSPACED}]")
 _FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})")
 _INDENTED = re.compile(r"(?: {4,}|\t)\S")
 _LIST_ITEM = re.compile(r"\s*(?:[-*+]|\d{1,3}[.)])\s")
@@ -24,11 +29,6 @@ _FUNCTION_WORD = re.compile(
 )
 
 
-def words(text: str) -> list[str]:
-    """The words of a text in their compared form (NFKC, case-folded); a Chinese or Japanese character is one word."""
-    return _WORD.findall(unicodedata.normalize("NFKC", text).replace("’", "'").casefold())
-
-
 def parts_of_words(text: str) -> list[str]:
     """The finest reading of a text, ``we'll`` and ``top_k`` two words each: no other counts fewer where two texts agree."""
     return _PART.findall(unicodedata.normalize("NFKC", text).casefold())
@@ -40,7 +40,7 @@ def same_question(instruction: str) -> str:
 
 
 def count_words(text: str) -> int:
-    """How many words a person reads in the text. What was masked is no word."""
+    """How many words a person reads in the text, as every limit of the stage counts them. What was masked is no word."""
     return len(words(MASKS.sub(" ", text)))
 
 
@@ -57,6 +57,22 @@ def fingerprint(text: str) -> str:
     """Digest of the words alone: equal for texts that differ in case, punctuation, markup and white space only."""
     alone = " ".join(words(text)).replace("'", " ")
     return hashlib.sha256(alone.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def runs(parts: Sequence[str], length: int) -> Iterator[tuple[str, ...]]:
+    """From every part of words on, the shortest run as long as ``length`` words.
+
+    Of a script without spaces two characters count as one word: a word of Chinese has about two.
+    """
+    if not any(map(_ALONE.match, parts)):
+        yield from grams(parts, length)
+        return
+    reached = [0, *accumulate(1 if _ALONE.match(part) else 2 for part in parts)]
+    for start, before in enumerate(reached):
+        end = bisect_left(reached, before + 2 * length)
+        if end == len(reached):
+            return
+        yield tuple(parts[start:end])
 
 
 def grams(tokens: Sequence[str], length: int) -> Iterator[tuple[str, ...]]:
@@ -87,7 +103,7 @@ def code_share(text: str) -> float:
         if not line.strip():
             continue
         in_list = not fence and (bool(_LIST_ITEM.match(line)) or (in_list and line[0] in " \t"))
-        count = len(_WORD.findall(line))
+        count = len(words(line))
         total += count
         code += count * (bool(fence) or (not in_list and bool(_INDENTED.match(line))))
     return code / total if total else 0.0
