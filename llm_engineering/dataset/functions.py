@@ -39,19 +39,29 @@ class Function:
     """First sentence of the documentation."""
 
 
+class CannotBeParsed(Exception):
+    """Functions of the file cannot be told apart; says why."""
+
+
 def documented_functions(text: str, path: str) -> list[Function]:
-    """The documented functions and methods of a file, in order, none inside another; empty if it cannot be parsed."""
+    """The documented functions and methods of a file, in order, none inside another.
+
+    Raises :class:`CannotBeParsed` for a language that is not read here, or another dialect of one that is.
+    """
     suffix = PurePosixPath(path).suffix.lower()
     if suffix == ".py":
         return list(_python(text))
-    return list(_braced(text)) if suffix in _BRACES else []
+    if suffix in _BRACES:
+        return list(_braced(text))
+    raise CannotBeParsed(f"functions are not told apart in {suffix or 'such'} files")
 
 
 def _python(text: str) -> Iterator[Function]:
     try:
         tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError):  # another dialect, or no Python: nothing of it can be told apart
-        return
+    except (SyntaxError, ValueError, RecursionError) as error:
+        where = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+        raise CannotBeParsed(f"no Python of today{where}") from error
     lines = text.splitlines(keepends=True)
     if "".join(lines) != text or any(mark in text for mark in "\f\v\x1c\x1d\x1e\x85\u2028\u2029"):
         lines = re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z", text)

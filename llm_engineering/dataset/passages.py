@@ -9,9 +9,9 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
-from llm_engineering.dataset.functions import documented_functions
+from llm_engineering.dataset.division import ENDS, parts
+from llm_engineering.dataset.functions import CannotBeParsed, documented_functions
 from llm_engineering.dataset.pieces import Piece, joined, with_whole_headings
 from llm_engineering.dataset.words import count_words
 from llm_engineering.domain.blocks import BlockKind
@@ -41,10 +41,8 @@ _MARGINAL = re.compile(
 )
 """A caption, date, counter or stray mark: cut where it stands at the edge of a passage."""
 
-_LIKE_ITEM = re.compile(r"[-•*↳→]|\d{1,2}[.)]\s")
 _TITLE_TAIL = 4
 """A line of so few words without an end mark at the edge of a passage is a label, not a paragraph."""
-_ENDS = (".", "!", "?", ":", "…", ")", "”", '"', "。", "！", "？", ";")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +59,7 @@ def passages(
     terms: AuthorTerms = AuthorTerms(),  # noqa: B008  # frozen
     furniture: frozenset[str] = frozenset(),
 ) -> tuple[list[AuthorPassage], list[Refusal]]:
-    """The passages of a document in order, and why other parts of it are none.
+    """The passages of a document in order, and why other parts of it are none; a document without one has a refusal.
 
     ``state.revision.text[p.start:p.end] == p.text`` for each; passages do not overlap; none begins or ends inside a code
     block or list item, or holds a paragraph of ``furniture`` (folded). Same state and configuration, same passages.
@@ -81,8 +79,9 @@ def passages(
             found.refuse("furniture", section.pieces, section.path[-1])
             continue
         for run in _runs(section.pieces, furniture):
-            for part in _parts(revision.text, run, config):
+            for part in parts(revision.text, run, config):
                 found.add(part, section.path, floor=edges[bisect_right(edges, part[0].start) - 1])
+    found.nothing_said()
     return found.passages, found.refusals
 
 
@@ -116,17 +115,30 @@ class _Found:
             self._keep(trimmed[0].start, trimmed[-1].end, path, floor=floor)
 
     def functions(self) -> None:
-        """Documented functions of a code document."""
+        """Documented functions of a code document; one refusal if there are none."""
         assert self._state.revision is not None
-        for function in documented_functions(self._text, self._state.revision.metadata.get("path", self.title)):
+        path = self._state.revision.metadata.get("path", self.title)
+        try:
+            functions = documented_functions(self._text, path)
+        except CannotBeParsed as error:
+            self._refuse("cannot-be-parsed", 0, len(self._text), f"{path}: {error}")
+            return
+        if not functions:
+            self._refuse("no-documented-function", 0, len(self._text), path)
+        for function in functions:
             words = count_words(self._text[function.start : function.end])
             if words < self._config.min_words:
                 self._refuse("too-short", function.start, function.end, function.name)
             elif words > self._config.max_words * 1.5:
                 self._refuse("too-long", function.start, function.end, function.name)
             else:
-                path = tuple(filter(None, (self._state.revision.metadata.get("path", ""), function.signature)))
-                self._keep(function.start, function.end, path, floor=function.start)
+                named = (self._state.revision.metadata.get("path", ""), function.signature)
+                self._keep(function.start, function.end, tuple(filter(None, named)), floor=function.start)
+
+    def nothing_said(self) -> None:
+        """One refusal for a document of headings, captions and the like alone."""
+        if not self.passages and not self.refusals:
+            self._refuse("too-short", 0, len(self._text), self.title)
 
     def refuse(self, reason: str, part: Sequence[Piece], detail: str) -> None:
         """Count a part that is no passage."""
@@ -238,7 +250,7 @@ def _trimmed(part: Sequence[Piece]) -> list[Piece]:
 
 def _is_bare_list(part: Sequence[Piece]) -> bool:
     """A menu or a list of links: hardly anything but short items that end without a mark."""
-    bare = sum(piece.words <= 8 and not piece.view.endswith(_ENDS) for piece in part if piece.kind is BlockKind.ITEM)
+    bare = sum(piece.words <= 8 and not piece.view.endswith(ENDS) for piece in part if piece.kind is BlockKind.ITEM)
     return bare >= 6 and bare >= 0.7 * len(part)
 
 
@@ -268,77 +280,8 @@ def _is_marginal(piece: Piece, *, first: bool) -> bool:
     if piece.kind is not BlockKind.PARAGRAPH:
         return False
     view = piece.view.strip()
-    label = piece.words <= _TITLE_TAIL and not view.endswith(_ENDS)
+    label = piece.words <= _TITLE_TAIL and not view.endswith(ENDS)
     return label or bool(_MARGINAL.fullmatch(view))
-
-
-def _parts(text: str, run: list[Piece], config: PassageConfig) -> Iterator[list[Piece]]:
-    """The run whole if it is short enough; else in parts of about equal length, divided where a reader would pause."""
-    words = sum(piece.words for piece in run)
-    if words <= config.max_words:
-        yield run
-        return
-    units = list(_units(text, run))
-    reached = [0, *accumulate(sum(piece.words for piece in unit) for unit in units)]
-    count = -(-words // config.max_words)
-    wanted = words / count
-    first = 0
-    for number in range(1, count):
-        costs = {
-            index: abs(reached[index] - number * wanted) + wanted * _reluctance(units[index - 1], units[index])
-            for index in range(first + 1, len(units))
-            if reached[index] - reached[first] >= config.min_words and words - reached[index] >= config.min_words
-        }
-        if not costs:
-            break
-        cut = min(costs, key=lambda index: (costs[index], index))
-        yield [piece for unit in units[first:cut] for piece in unit]
-        first = cut
-    yield [piece for unit in units[first:] for piece in unit]
-
-
-def _reluctance(before: Sequence[Piece], unit: Sequence[Piece]) -> float:
-    """How unwelcome a beginning here is, in parts of the wanted length."""
-    opening = unit[0].view
-    if before[-1].view.endswith((":", "↓")) or _is_label(before[-1]):
-        return 1.0
-    if _is_label(unit[0]):
-        return -0.25
-    if unit[0].kind is not BlockKind.PARAGRAPH or _LIKE_ITEM.match(opening):
-        return 0.3
-    return 0.15 if opening[:1].islower() else 0.0
-
-
-def _is_label(piece: Piece) -> bool:
-    """A line in bold or the like that stands over what follows."""
-    return piece.kind is BlockKind.PARAGRAPH and piece.words <= 8 and not piece.view.endswith(_ENDS)
-
-
-def _units(text: str, run: Sequence[Piece]) -> Iterator[list[Piece]]:
-    """Blocks that stay together: a list, and code, table or list with the sentence that introduces it."""
-    unit: list[Piece] = []
-    for piece in run:
-        if unit and not _belongs(text, unit, piece):
-            yield unit
-            unit = []
-        unit.append(piece)
-    if unit:
-        yield unit
-
-
-def _belongs(text: str, unit: Sequence[Piece], piece: Piece) -> bool:
-    before = unit[-1]
-    if piece.kind is BlockKind.ITEM:
-        return before.kind is BlockKind.ITEM and _indent(text, piece) > _indent(text, unit[0])
-    if any(each.kind is BlockKind.ITEM for each in unit) and _indent(text, piece) >= 2:
-        return True  # another paragraph, or code, of the same item
-    introduced = before.view.endswith(":") and piece.kind is not BlockKind.PARAGRAPH
-    return before.kind is BlockKind.HEADING or introduced
-
-
-def _indent(text: str, piece: Piece) -> int:
-    inside = text[piece.start : piece.end]
-    return len(inside) - len(inside.lstrip(" \t"))
 
 
 def _before(text: str, reached: int, start: int, most: int) -> str:

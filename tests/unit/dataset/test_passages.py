@@ -167,6 +167,24 @@ def plain(a, b):
     assert found.provenance.heading_path == ("box.py", "Box.size(self)")
 
 
+@pytest.mark.parametrize(
+    ("path", "code", "reason", "detail"),
+    [
+        ("add.go", "// Add adds.\nfunc Add(a, b int) int { return a + b }\n", "cannot-be-parsed", ".go files"),
+        ("lib.rs", "/// Adds.\nfn add(a: i32) -> i32 { a }\n", "cannot-be-parsed", ".rs files"),
+        ("Makefile", "all:\n\techo\n", "cannot-be-parsed", "such files"),
+        ("old.py", 'def add(a):\n    """Adds."""\n    print "two"\n', "cannot-be-parsed", "no Python of today, line 3"),
+        ("bare.py", "def add(a, b):\n    return a + b\n", "no-documented-function", "bare.py"),
+        ("bare.ts", "let x = 1;\n", "no-documented-function", "bare.ts"),
+        ("empty.py", "", "no-documented-function", "empty.py"),
+    ],
+)
+def test_a_file_of_code_without_a_passage_is_one_refusal_that_says_why(path, code, reason, detail):
+    found, (refusal,) = passages_of(state(code, kind=Kind.REPOSITORY, format=TextFormat.CODE, metadata={"path": path}))
+    assert (found, refusal.reason) == ([], reason)
+    assert detail in refusal.detail
+
+
 def test_documented_functions_of_a_file_with_braces_are_passages():
     comment = '/**\n * Adds two numbers, and says so in a string: "}" is no end.\n */\n'
     code = f'{comment}export function add(a, b) {{\n  if (a) {{ return "}}" + b; }}\n  return a + b;\n}}\nlet x = 1;\n'
@@ -175,6 +193,12 @@ def test_documented_functions_of_a_file_with_braces_are_passages():
         state(code, kind=Kind.REPOSITORY, format=TextFormat.CODE, metadata={"path": "add.ts"}), config
     )
     assert found.text == code[: code.index("let x")].rstrip()
+
+
+@pytest.mark.parametrize("text", ["# Only a heading", "Image by author\n\n12", "---"])
+def test_a_document_that_says_nothing_is_one_refusal(text):
+    found, (refusal,) = passages_of(state(text))
+    assert (found, refusal.reason) == ([], "too-short")
 
 
 def test_a_deleted_document_has_no_passages():
