@@ -4,7 +4,6 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Protocol
 
 from pydantic import Field
@@ -12,18 +11,12 @@ from pydantic import Field
 from llm_engineering.domain.config import IndexRecipe, SyncConfig
 from llm_engineering.domain.entities import (
     Change,
-    Chunk,
     DocumentState,
     Frozen,
-    IndexedChunk,
-    SparseVector,
-    TextFormat,
     TombstoneReason,
 )
 from llm_engineering.domain.ports import Embedder, Index, IndexWriter, SparseEncoder, Warehouse
-
-_FIRST = 8
-"""The first batch of chunks is so many times smaller than a full one; each next one is twice as large."""
+from llm_engineering.features.preparation import Batch, Chunker, LanguageOf, Preparation, Prepared
 
 
 class SyncReport(Frozen):
@@ -48,11 +41,6 @@ class SyncReport(Frozen):
     seconds: dict[str, float] = Field(default_factory=dict)
     """Time by stage: read, chunk, reuse, embed, publish, retire, commit. One batch is chunked while another is embedded, so
     ``chunk`` is the time for which the run had to wait for chunks and their terms."""
-
-
-Chunker = Callable[[DocumentState], list[Chunk]]
-LanguageOf = Callable[[str], str | None]
-"""ISO 639-1 code of a text's natural language, where it can be told."""
 
 
 class Progress(Protocol):
@@ -190,13 +178,10 @@ class _Sync:
         config: SyncConfig,
         language_of: LanguageOf | None,
     ) -> None:
-        self._language_of = language_of
+        self._preparation = Preparation(chunker, sparse, language_of, size=config.batch_chunks)
         self._warehouse = warehouse
         self._recipe = recipe
-        self._chunker = chunker
         self._embedder = embedder
-        self._sparse = sparse
-        self._config = config
         self._counts = dict.fromkeys(
             ("documents", "removed", "chunks", "embedded", "reused", "retired", "caught_up"), 0
         )
@@ -232,13 +217,8 @@ class _Sync:
         with self.timed("read"):
             states = self._warehouse.state(ids)
             stale = writer.chunk_ids(ids)
-        for change in changes[: len(changes) - len(fresh)]:
-            state = states.get(change.document_id)
-            if change.revision is not None and (state is None or not state.live):
-                self._left.add(change.document_id)
-            else:
-                self._left.discard(change.document_id)
-        batches = self._batches(ids, states, stale, new)
+        self._remember_left(changes[: len(changes) - len(fresh)], states)
+        batches = self._preparation.batches(self._live(ids, states, stale, new), stale)
         with ThreadPoolExecutor(1, thread_name_prefix="chunk") as beside:
             coming = beside.submit(next, batches, None)
             while (batch := self._awaited(coming)) is not None:
@@ -251,41 +231,31 @@ class _Sync:
                 writer.retire(gone)
             self._counts["retired"] += sum(len(stale[id_]) for id_ in ids if id_ in new)
 
-    def _batches(
-        self, ids: Sequence[str], states: Mapping[str, DocumentState], stale: dict[str, set[str]], new: set[str]
-    ) -> Iterator["_Batch"]:
-        """The chunks of these documents, by the batch, and taken off what is ``stale``.
+    def _remember_left(self, earlier: Sequence[Change], states: Mapping[str, DocumentState]) -> None:
+        for change in earlier:
+            state = states.get(change.document_id)
+            if change.revision is not None and (state is None or not state.live):
+                self._left.add(change.document_id)
+            else:
+                self._left.discard(change.document_id)
 
-        The first batches are smaller: until there is one, nothing is embedded.
-        """
-        size = max(1, self._config.batch_chunks // _FIRST)
-        waiting: list[_Waiting] = []
+    def _live(
+        self, ids: Sequence[str], states: Mapping[str, DocumentState], stale: Mapping[str, set[str]], new: set[str]
+    ) -> list[tuple[int, DocumentState]]:
+        """The documents that have chunks to publish, by their position; counts them, and those that are no more."""
+        live = []
         for position, id_ in enumerate(ids):
             state = states.get(id_)
-            if state is None or not state.live:
+            if state is not None and state.live:
+                self._counts["documents" if id_ in new else "caught_up"] += 1
+                live.append((position, state))
+            else:
                 self._counts["removed"] += id_ in new and (bool(stale[id_]) or id_ in self._left)
-                continue
-            self._counts["documents" if id_ in new else "caught_up"] += 1
-            state = self._in_its_language(state)
-            chunks = self._chunker(state)
-            stale[id_] = stale[id_] - {chunk.id for chunk in chunks}
-            waiting.extend(_Waiting(state, chunk, self._sparse.encode_passage(chunk.embedded)) for chunk in chunks)
-            while len(waiting) >= size:
-                yield _Batch(waiting[:size], position)
-                waiting, size = waiting[size:], min(2 * size, self._config.batch_chunks)
-        if waiting:
-            yield _Batch(waiting, len(ids))
+        return live
 
-    def _awaited(self, coming: "Future[_Batch | None]") -> "_Batch | None":
+    def _awaited(self, coming: "Future[Batch | None]") -> Batch | None:
         with self.timed("chunk"):
             return coming.result()
-
-    def _in_its_language(self, state: DocumentState) -> DocumentState:
-        revision = state.revision
-        if self._language_of is None or revision is None or revision.language or revision.format is TextFormat.CODE:
-            return state
-        stated = revision.model_copy(update={"language": self._language_of(revision.text)})
-        return state.model_copy(update={"revision": stated})
 
     def _retire(self, writer: IndexWriter, document_ids: Sequence[str]) -> None:
         gone = [chunk for chunks in writer.chunk_ids(document_ids).values() for chunk in chunks]
@@ -294,7 +264,7 @@ class _Sync:
         self._counts["removed"] += len(document_ids)
         self._counts["retired"] += len(gone)
 
-    def _publish(self, writer: IndexWriter, batch: Sequence["_Waiting"], new: set[str]) -> None:
+    def _publish(self, writer: IndexWriter, batch: Sequence[Prepared], new: set[str]) -> None:
         keys = [vector_key(each.chunk.embedded, fingerprint=self._recipe.embedder) for each in batch]
         with self.timed("reuse"):
             vectors = dict(writer.vectors(sorted(set(keys))))
@@ -302,45 +272,8 @@ class _Sync:
         with self.timed("embed"):
             vectors.update(zip(missing, self._embedder.embed_passages(list(missing.values())), strict=True))
         with self.timed("publish"):
-            writer.publish([_point(each, key, vectors[key]) for key, each in zip(keys, batch, strict=True)])
+            writer.publish([each.point(key, vectors[key]) for key, each in zip(keys, batch, strict=True)])
         fresh = sum(each.state.document.id in new for each in batch)
         self._counts["chunks"] += fresh
         self._counts["embedded"] += len(missing)
         self._counts["reused"] += max(0, fresh - len(missing))
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """A chunk on its way to the index."""
-
-    state: DocumentState
-    chunk: Chunk
-    sparse: SparseVector
-
-
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """Chunks that are embedded and published together, and how many documents are done with them."""
-
-    chunks: Sequence[_Waiting]
-    documents: int
-
-
-def _point(waiting: _Waiting, key: str, dense: list[float]) -> IndexedChunk:
-    state, revision = waiting.state, waiting.state.revision
-    if revision is None:
-        raise ValueError(f"document {state.document.id} has no revision to index")
-    return IndexedChunk(
-        chunk=waiting.chunk,
-        title=revision.title,
-        url=state.document.url,
-        kind=state.document.kind,
-        platform=state.document.platform,
-        author_id=state.author.id,
-        author=state.author.full_name,
-        published_at=revision.published_at,
-        language=revision.language,
-        vector_key=key,
-        dense=dense,
-        sparse=waiting.sparse,
-    )
