@@ -178,6 +178,7 @@ def plain(a, b):
         ("bare.ts", "let x = 1;\n", "no-documented-function", "bare.ts"),
         ("empty.py", "", "no-documented-function", "empty.py"),
     ],
+    ids=["Go", "Rust", "make", "Python 2", "Python", "TypeScript", "nothing"],
 )
 def test_a_file_of_code_without_a_passage_is_one_refusal_that_says_why(path, code, reason, detail):
     found, (refusal,) = passages_of(state(code, kind=Kind.REPOSITORY, format=TextFormat.CODE, metadata={"path": path}))
@@ -195,7 +196,9 @@ def test_documented_functions_of_a_file_with_braces_are_passages():
     assert found.text == code[: code.index("let x")].rstrip()
 
 
-@pytest.mark.parametrize("text", ["# Only a heading", "Image by author\n\n12", "---"])
+@pytest.mark.parametrize(
+    "text", ["# Only a heading", "Image by author\n\n12", "---"], ids=["heading", "caption", "rule"]
+)
 def test_a_document_that_says_nothing_is_one_refusal(text):
     found, (refusal,) = passages_of(state(text))
     assert (found, refusal.reason) == ([], "too-short")
