@@ -1,6 +1,5 @@
 """From a finished run to what others can use: adapter, merged 16-bit weights, GGUF, a model card; behind the parity gate."""
 
-import gc
 import json
 import logging
 import shutil
@@ -16,26 +15,24 @@ from llm_engineering.training.data import Example, read_examples
 from llm_engineering.training.failures import is_full_disk, is_out_of_memory
 from llm_engineering.training.folders import finished, unfinished
 from llm_engineering.training.gguf import find_converter, write_gguf
-from llm_engineering.training.hardware import GIGABYTE, detect
+from llm_engineering.training.hardware import let_go, letting_go
 from llm_engineering.training.lineage import finished_run
 from llm_engineering.training.loading import check_adapter
 from llm_engineering.training.model_card import model_card
 from llm_engineering.training.parity import Parity, Text, Tolerances, compare, continued, read
-from llm_engineering.training.provenance import RECIPE, RECORD, Provenance, model_digest
+from llm_engineering.training.placement import Placement, compute_in_float32, find_placement, sixteen_bits
+from llm_engineering.training.provenance import RECIPE, RECORD, Provenance, files_digest, folder_digest, revision_in
 from llm_engineering.training.render import encoded, messages, render
 from llm_engineering.training.run import ADAPTER
 from llm_engineering.training.terminal import settle
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedTokenizerBase
 
 MERGED, GGUF, PARITY, CARD = "merged", "gguf", "parity.json", "README.md"
 _WRITTEN = 48
 """Tokens that the adapter writes for each task."""
 _TASKS = 8
-_KEPT = 0.85
-"""Share of free memory that the weights of a merge may take."""
 _OWN_TASKS = (
     "Write a short note about what you did this week.",
     "Explain to a newcomer what you care about in your work.",
@@ -66,6 +63,7 @@ class ExportReport(Frozen):
         )
 
 
+@letting_go()
 def export(
     run: Path,
     out: Path,
@@ -151,43 +149,49 @@ class _Base(NamedTuple):
     revision: str | None
 
 
-class _Placement(NamedTuple):
-    device: str
-    dtype: "torch.dtype"
-
-
 def _merge(run: Path, base: _Base, work: Path, examples: Sequence[Example], tolerances: Tolerances) -> Parity:
     """Merge, save, load again, and compare; one model is in memory at a time."""
-    import torch
     from peft import PeftModel
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
     settle()
-    placed = _placement(base)
-    loaded: dict[str, Any] = {"dtype": placed.dtype, "device_map": {"": placed.device}}
+    with _readable(base):
+        placed = find_placement(base.name, base.revision)
+        plain = _loaded(base, placed)
     tokenizer = AutoTokenizer.from_pretrained(run / ADAPTER)
-    plain: Any = AutoModelForCausalLM.from_pretrained(base.name, revision=base.revision, **loaded)
     check_adapter(run / ADAPTER, plain)
     model: Any = PeftModel.from_pretrained(plain, str(run / ADAPTER)).eval()
 
     texts = _texts(model, tokenizer, examples)
     expected = read(model, texts)
     with model.disable_adapter():
-        effect = compare("base", texts, expected, read(model, texts), tolerances).mean
+        effect = compare("base", texts, expected, read(model, texts), tolerances)
+    limits = tolerances.beside(effect)
     model = model.merge_and_unload(safe_merge=True)
-    comparisons = [compare("merged", texts, expected, read(model, texts), tolerances)]
+    comparisons = [compare("merged", texts, expected, read(model, texts), limits)]
 
-    stored = getattr(AutoConfig.from_pretrained(base.name, revision=base.revision), "dtype", None)
     model.config.use_cache = True
-    model.to(torch.float16 if stored is torch.float16 else torch.bfloat16).save_pretrained(work / MERGED)
+    short = sixteen_bits(AutoConfig.from_pretrained(base.name, revision=base.revision))
+    model.to(short).save_pretrained(work / MERGED)
     tokenizer.save_pretrained(work / MERGED)
     del model, plain
-    gc.collect()
-    again: Any = AutoModelForCausalLM.from_pretrained(work / MERGED, **loaded).eval()
-    comparisons.append(compare("reloaded", texts, expected, read(again, texts), tolerances))
-    parity = Parity(tolerances=tolerances, texts=len(texts), effect=effect, comparisons=tuple(comparisons))
-    parity.require()
+    let_go()
+    again = _loaded(_Base(str(work / MERGED), None), placed)
+    comparisons.append(compare("reloaded", texts, expected, read(again, texts), limits))
+    parity = Parity(tolerances=limits, texts=len(texts), effect=effect.mean, comparisons=tuple(comparisons))
+    parity.require(usual=tolerances)
     return parity
+
+
+def _loaded(base: _Base, placed: Placement) -> Any:  # noqa: ANN401 - any model of transformers
+    """The model, computing in float32."""
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(
+        base.name, revision=base.revision, dtype=placed.dtype, device_map={"": placed.device}
+    )
+    compute_in_float32(model)
+    return model.eval()
 
 
 def _texts(model: Any, tokenizer: "PreTrainedTokenizerBase", examples: Sequence[Example]) -> list[Text]:  # noqa: ANN401
@@ -214,44 +218,43 @@ def _examples(provenance: Provenance) -> list[Example]:
         return []
 
 
-def _placement(base: _Base) -> _Placement:
-    """Where the base fits in full precision, the GPU first; else in bf16; :class:`UsageError` where it does not."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    config = AutoConfig.from_pretrained(base.name, revision=base.revision)
-    with torch.device("meta"):
-        parameters = AutoModelForCausalLM.from_config(config).num_parameters()
-    hardware = detect()
-    memory = {"cpu": hardware.free_bytes}
-    if hardware.device == "cuda":
-        import psutil
-
-        memory = {"cuda:0": hardware.free_bytes, "cpu": psutil.virtual_memory().available}
-    for dtype in (torch.float32, torch.bfloat16):
-        for device, free in memory.items():
-            if parameters * dtype.itemsize <= free * _KEPT:
-                return _Placement(device, dtype)
-    raise UsageError(
-        f"{base.name} does not fit: a merge takes {parameters * 2 / GIGABYTE:.1f} GB, "
-        f"{max(memory.values()) / GIGABYTE:.1f} GB are free",
-        hint="Export on a machine with more memory; the adapter alone can be served by vLLM.",
-    )
-
-
 def _same_base(provenance: Provenance, base: str) -> _Base:
-    """The base, if it is the one that the run was trained on."""
-    name, at, revision = provenance.base_digest.rpartition("@")
-    if at and base == name:
-        return _Base(name, revision)
+    """The base, if it is the one that the run was trained on: by its name, or by its files."""
+    revision = revision_in(provenance.base_digest, provenance.base)
+    named = revision is not None
+    if named and base == provenance.base:
+        return _Base(base, provenance.base_commit or revision)
     if not Path(base).is_dir():
         raise UsageError(f"The base {base} is not there", hint="Name the folder where it lies now with --base.")
-    if model_digest(base, None) != provenance.base_digest:
+    known = provenance.base_files if named else provenance.base_digest
+    if known is None:
+        raise UsageError(
+            f"Nobody knows whether {base} is the base that was trained on: the run noted no digest of the files of "
+            f"{provenance.base}",
+            hint="Export without --base.",
+        )
+    if (files_digest(Path(base)) if named else folder_digest(Path(base))) != known:
         raise UsageError(
             f"{base} is not the base that was trained on: its files have another digest",
             hint=f"The run was made on {provenance.base}.",
         )
     return _Base(base, None)
+
+
+@contextmanager
+def _readable(base: _Base) -> Iterator[None]:
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, SafetensorError) as error:
+        if is_full_disk(error):
+            raise
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UsageError(
+            f"The base {base.name} cannot be loaded: {said}",
+            hint="Is there a network, and was its licence accepted (hf auth login)? Or name a folder that holds it with --base.",
+        ) from error
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import hashlib
 import json
 import platform
 import subprocess
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,10 @@ class Provenance(Frozen):
     """Digest of the recipe's part for this stage, the dataset, the base and the adapter it started from."""
     base: str
     base_digest: str
+    base_commit: str | None = None
+    """Of a base with a name: the commit that was read."""
+    base_files: str | None = None
+    """Of a base with a name: digest of its files, by which it is known in a folder of any name."""
     started_from: str | None = None
     """Digest of the adapter that the stage began with."""
     dataset: str
@@ -79,8 +84,18 @@ def run_name(recipe: Recipe, *, dataset: str, version: str) -> str:
 
 def folder_digest(folder: Path) -> str:
     """Digest of a model's or adapter's folder: its configuration whole, both ends of each file of weights."""
+    return _digest_of([*folder.glob("*.json"), *folder.glob("*.safetensors")])
+
+
+def files_digest(folder: Path) -> str:
+    """The same of what every copy of a model holds: of ``config.json`` and the weights alone."""
+    weights = list(folder.glob("*.safetensors")) or list(folder.glob("*.bin"))
+    return _digest_of([*folder.glob("config.json"), *weights])
+
+
+def _digest_of(files: Sequence[Path]) -> str:
     digest = hashlib.sha256()
-    for path in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors")]):
+    for path in sorted(files):
         digest.update(f"{path.name} {path.stat().st_size}".encode())
         with path.open("rb") as file:
             digest.update(file.read(1 << 20))
@@ -93,6 +108,20 @@ def model_digest(name: str, revision: str | None) -> str:
     """Digest of a local model; for a model with a name, the name and its revision."""
     folder = Path(name)
     return folder_digest(folder) if folder.is_dir() else f"{name}@{revision or 'main'}"
+
+
+def cached_files(name: str, revision: str | None) -> tuple[str, str] | None:
+    """Commit and digest of a base with a name as it lies in the local cache; ``None`` for a folder, or where it does not."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    if Path(name).is_dir():
+        return None
+    try:
+        folder = Path(snapshot_download(name, revision=revision, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
+    return folder.name, files_digest(folder)
 
 
 def revision_in(digest: str, name: str) -> str | None:

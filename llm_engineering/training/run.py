@@ -17,6 +17,7 @@ from llm_engineering.training.loading import chosen_engine, share_plan
 from llm_engineering.training.provenance import (
     RECORD,
     Provenance,
+    cached_files,
     git_commit,
     identity,
     model_digest,
@@ -142,7 +143,7 @@ class Run:
         if self.is_main:
             title = f"{self.provenance.stage}: {self.provenance.base}"
             draw_curves(self.work, title=title)
-            write_record(self.work, provenance=self.provenance, report=report)
+            write_record(self.work, provenance=self._now_that_the_base_is_here(), report=report)
             self._finish()
         self._state.wait_for_everyone()
         return report
@@ -179,6 +180,11 @@ class Run:
             write_record(self.work, provenance=self.provenance)
             self._tell()
         self.checkpoint = last_checkpoint(self.work)
+
+    def _now_that_the_base_is_here(self) -> Provenance:
+        """What the run was made with, and the files of a base that may have been downloaded for it."""
+        commit, files = cached_files(self.provenance.base, self.recipe.revision) or (None, None)
+        return self.provenance.model_copy(update={"base_commit": commit, "base_files": files})
 
     def _finish(self) -> None:
         remove_checkpoints(self.work)

@@ -11,8 +11,10 @@ import yaml
 from llm_engineering.domain.errors import ParityFailed, StoreUnavailable, TrainingError, UsageError
 from llm_engineering.training.export import ExportReport, copy_release, export, read_parity
 from llm_engineering.training.parity import Tolerances
+from llm_engineering.training.provenance import files_digest, read_provenance
 from llm_engineering.training.report import TrainingReport
 from tests.doubles.tiny_adapter import retold
+from tests.doubles.training import small_recipe
 
 Trained = tuple[Path, TrainingReport]
 
@@ -118,6 +120,30 @@ def test_a_merge_that_changed_the_weights_releases_nothing(
     assert left_behind(tmp_path) == []
 
 
+@pytest.fixture
+def faint(trained: Trained, tmp_path: Path) -> Path:
+    """The session's run with an adapter that does a hundredth of what it did."""
+    from safetensors.torch import load_file, save_file
+
+    run = Path(shutil.copytree(trained[0] / "sft", tmp_path / "faint"))
+    file = run / "adapter" / "adapter_model.safetensors"
+    weights = load_file(file)
+    save_file({name: weight * (0.01 if "lora_B" in name else 1) for name, weight in weights.items()}, file)
+    return run
+
+
+def test_a_faint_adapter_that_got_lost_is_missed_too(
+    faint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from peft import PeftModel
+
+    monkeypatch.setattr(PeftModel, "merge_and_unload", lambda self, **_: self.unload(), raising=False)
+    with pytest.raises(ParityFailed, match="The merged model is not") as failure:
+        export(faint, tmp_path / "release")
+    assert "too little to be told from weights that were rounded" in (failure.value.hint or "")
+    assert left_behind(tmp_path) == []
+
+
 def test_weights_that_were_saved_wrong_release_nothing(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,6 +205,61 @@ def test_a_base_that_moved_can_be_named_and_another_one_cannot(trained: Trained,
     retold(moved, "config.json", rms_norm_eps=0.5)
     with pytest.raises(UsageError, match="is not the base that was trained on"):
         export(run, tmp_path / "other", base=str(moved))
+
+
+@pytest.fixture
+def cache(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The local cache of the Hub, which holds the session's base as ``ann/base``; returns the folder of its files."""
+    commit = "5f0b02c75b57c5855da9ae460ce51323ea669d8a"
+    repository = tmp_path / "cache" / "models--ann--base"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    return Path(shutil.copytree(trained[0] / "base", repository / "snapshots" / commit))
+
+
+@pytest.mark.filterwarnings("ignore:Could not find a config file in ann/base")  # PEFT does not look into the cache
+def test_a_run_notes_the_files_of_a_base_with_a_name(cache: Path, dataset: Path, tmp_path: Path) -> None:
+    from llm_engineering.training.sft import sft
+
+    sft(small_recipe(model="ann/base", sft__max_steps=2), dataset=dataset, out=tmp_path / "named")
+    record = read_provenance(tmp_path / "named" / "sft")
+    assert record is not None
+    assert (record.base_commit, record.base_files) == (cache.name, files_digest(cache))
+
+
+@pytest.fixture
+def of_a_name(trained: Trained, cache: Path, tmp_path: Path) -> Path:
+    """The session's run, told to have been made on ``ann/base``."""
+    run = Path(shutil.copytree(trained[0] / "sft", tmp_path / "named" / "sft"))
+    record = json.loads((run / "run.json").read_text())
+    record["provenance"] |= {"base": "ann/base", "base_digest": "ann/base@main"}
+    record["provenance"] |= {"base_commit": cache.name, "base_files": files_digest(cache)}
+    (run / "run.json").write_text(json.dumps(record))
+    return run
+
+
+def test_a_base_with_a_name_is_known_in_any_folder_by_its_files(of_a_name: Path, cache: Path, tmp_path: Path) -> None:
+    assert export(of_a_name, tmp_path / "release").base == "ann/base"
+    moved = Path(shutil.copytree(cache, tmp_path / "moved"))
+    (moved / "preprocessor_config.json").write_text("{}")  # what a model does not read tells nothing
+    shutil.rmtree(tmp_path / "cache")
+    assert export(of_a_name, tmp_path / "other", base=str(moved)).base == str(moved)
+    retold(moved, "config.json", rms_norm_eps=0.5)
+    with pytest.raises(UsageError, match="is not the base that was trained on"):
+        export(of_a_name, tmp_path / "third", base=str(moved))
+
+
+def test_a_base_with_a_name_is_merged_at_the_commit_that_was_trained_on(of_a_name: Path, cache: Path) -> None:
+    (cache.parents[1] / "refs" / "main").write_text("0" * 40)  # a newer one, which is not here
+    assert export(of_a_name, of_a_name.parent / "release").base == "ann/base"
+
+
+def test_a_base_that_cannot_be_downloaded_is_one_clear_line(of_a_name: Path, tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "cache")
+    with pytest.raises(UsageError, match="The base ann/base cannot be loaded") as failure:
+        export(of_a_name, tmp_path / "release")
+    assert "licence" in (failure.value.hint or "") and "\n" not in failure.value.message
 
 
 @pytest.mark.usefixtures("converter")

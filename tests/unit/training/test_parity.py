@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_engineering.domain.errors import ParityFailed
-from llm_engineering.training.parity import Parity, Reading, Text, Tolerances, compare, continued, read
+from llm_engineering.training.parity import Comparison, Parity, Reading, Text, Tolerances, compare, continued, read
 
 LIMITS = Tolerances(mean=0.02, largest=0.3, tie=0.1)
 GREEDY, GIVEN = Text([1], [2, 3, 4], greedy=True), Text([1], [5, 6, 7], greedy=False)
@@ -58,6 +58,22 @@ def test_whatever_passes_is_within_the_stated_tolerances(gaps: list[float]):
     if passes(found):
         assert max(map(abs, gaps)) <= LIMITS.largest + 1e-6
         assert sum(map(abs, gaps)) / 3 <= LIMITS.mean + 1e-6
+
+
+def compared(*gaps: float) -> Comparison:
+    found = reading(*(float(e) + gap for e, gap in zip(EXPECTED.log_probabilities, gaps, strict=True)))
+    return compare("base", [GREEDY], [EXPECTED], [found], LIMITS)
+
+
+@given(st.lists(st.floats(1e-3, 5), min_size=3, max_size=3), st.floats(0.25, 1))
+def test_a_form_that_lost_most_of_the_adapter_never_passes_however_little_that_does(gaps: list[float], lost: float):
+    limits = LIMITS.beside(compared(*gaps))
+    found = reading(*(float(e) + lost * gap for e, gap in zip(EXPECTED.log_probabilities, gaps, strict=True)))
+    assert not passes(found, limits=limits)
+
+
+def test_a_strong_adapter_leaves_the_limits_as_they_are():
+    assert LIMITS.beside(compared(0.5, 2, 1)) == LIMITS
 
 
 def test_the_gate_names_the_form_and_says_what_was_allowed():
