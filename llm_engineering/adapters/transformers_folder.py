@@ -192,7 +192,9 @@ def _placement(found: LocalModel, quantization: Quantization) -> dict[str, Any]:
     cuda = torch.cuda.is_available()
     if quantization == "auto":
         quantization = fitting_quantization([found])
-    half = torch.bfloat16 if cuda and torch.cuda.is_bf16_supported() else torch.float16
+    # A card that only imitates bf16 is slow in it.
+    fast = cuda and torch.cuda.is_bf16_supported(including_emulation=False)
+    half = torch.bfloat16 if fast else torch.float16
     dtype = half if cuda else torch.float32
     placed: dict[str, Any] = {"dtype": dtype, "device_map": {"": 0} if cuda else None}
     if quantization == "nf4":

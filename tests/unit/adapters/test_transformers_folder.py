@@ -12,6 +12,7 @@ from llm_engineering.adapters.transformers import TransformersChatModel
 from llm_engineering.adapters.transformers_folder import LocalModel, fitting_quantization, load_model
 from llm_engineering.domain.chat import voice_prompt
 from llm_engineering.domain.config import ChatConfig, Sampling
+from llm_engineering.domain.errors import ModelUnavailable
 from tests.doubles.tiny_chat import make_tiny_model
 
 torch = pytest.importorskip("torch")
@@ -60,6 +61,23 @@ def test_models_that_are_compared_are_read_in_one_precision(gpu: None, tmp_path:
     small, large = model(tmp_path / "small", 100), model(tmp_path / "large", 600)
     assert bootstrap.common_quantization({str(small): None, str(large): None}) == "nf4"
     assert bootstrap.common_quantization({str(small): None}) == "none"
+
+
+@pytest.mark.parametrize(("native", "dtype"), [(True, torch.bfloat16), (False, torch.float16)])
+def test_a_card_that_only_imitates_bf16_computes_in_float16(
+    gpu: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, native: bool, dtype: object
+) -> None:
+    told: list[object] = []
+
+    def from_pretrained(name: str, **options: object) -> None:
+        told.append(options["dtype"])
+        raise OSError("there are no weights")
+
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation=True: native or including_emulation)
+    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", from_pretrained)
+    with pytest.raises(ModelUnavailable):
+        load_model(LocalModel(str(tmp_path)), quantization="none")
+    assert told == [dtype]
 
 
 def test_without_a_gpu_nothing_is_quantized(tmp_path: Path) -> None:
