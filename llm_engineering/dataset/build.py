@@ -23,7 +23,7 @@ from llm_engineering.dataset.pieces import Piece, ReadPieces, recurring
 from llm_engineering.dataset.quality import Embed, gate_pairs, gate_passages, gate_samples
 from llm_engineering.dataset.split import Sides, Writing, apart, assign, pairs_apart, side_of_pair
 from llm_engineering.dataset.store import Dataset
-from llm_engineering.domain.dataset_config import DatasetConfig
+from llm_engineering.domain.dataset_config import AuthorTerms, DatasetConfig
 from llm_engineering.domain.entities import DocumentState
 from llm_engineering.domain.errors import DatasetError, UnknownAuthor
 from llm_engineering.domain.ports import Warehouse
@@ -47,6 +47,7 @@ MakePairs = Callable[[Sequence[Sample]], MadePairs]
 Progress = Callable[[int, int, str], None]
 """Called with how many documents are read, of how many, and which."""
 
+NO_CONSENT = "no-consent"
 _CHANGES_AT_A_TIME = 10_000
 
 
@@ -62,6 +63,8 @@ class Drawn:
     """Passages before the gates."""
     refusals: list[Refusal] = field(default_factory=list)
     evaluation: EvaluationTexts = EvaluationTexts()  # noqa: RUF009  # frozen
+    terms: dict[str, AuthorTerms] = field(default_factory=dict)
+    """What each author agreed to, by name; also of those who did not."""
 
     def text(self, document_id: str, revision: int) -> str | None:
         """The text of a revision, if it is the current one."""
@@ -135,6 +138,7 @@ def build(
         paired,
         config=config,
         writer=writer,
+        terms=drawn.terms,
         documents=_lines(drawn, separated, pairs, masking=config.quality.mask),
         passages=drawn.candidates,
         refusals=refusals,
@@ -155,8 +159,14 @@ def draw(
     previous: Mapping[str, Split] | None = None,
     progress: Progress | None = None,
 ) -> Drawn:
-    """The passages of every live document of the configured author, gated; and the side that each document stands on."""
+    """The passages of every live document of the configured author, gated; and the side that each document stands on.
+
+    The documents of an author who does not agree are left out.
+    """
     states = in_order_of_arrival(warehouse, _author_id(warehouse, config.author))
+    terms = {state.author.full_name: config.terms_of(state.author) for state in states.values()}
+    left_out = {identity for identity, state in states.items() if terms[state.author.full_name].consent is False}
+    states = {identity: state for identity, state in states.items() if identity not in left_out}
     pieces: dict[str, Sequence[Piece]] = {}
     for number, (identity, state) in enumerate(states.items(), start=1):
         pieces[identity] = read(state)
@@ -166,6 +176,7 @@ def draw(
     sides = assign(writings, config.split, previous=previous)
     furniture = _furniture(states, pieces, sides)
     found, refusals = [], list(sides.refusals)
+    refusals += [Refusal(reason=NO_CONSENT, subject=identity, document_id=identity) for identity in sorted(left_out)]
     for identity, state in states.items():
         if identity in sides.torn:
             continue
@@ -173,14 +184,14 @@ def draw(
             state,
             pieces[identity],
             config=config.passages,
-            terms=config.terms_of(state.author.full_name),
+            terms=terms[state.author.full_name],
             furniture=furniture[state.author.id],
         )
         found += here
         refusals += missed
     evaluation = read_evaluation_sets(config.quality.evaluation_sets)
     gated = gate_passages(found, config=config.quality, evaluation=evaluation)
-    return Drawn(states, sides, list(gated.kept), len(found), [*refusals, *gated.refused], evaluation)
+    return Drawn(states, sides, list(gated.kept), len(found), [*refusals, *gated.refused], evaluation, terms)
 
 
 def write_instructions(drawn: Drawn, config: DatasetConfig) -> tuple[list[Sample], list[Refusal]]:

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from llm_engineering.dataset.card import Card, Pairs, Samples, readme
+from llm_engineering.dataset.card import Card, Pairs, Samples
 from llm_engineering.dataset.export import PAIR_FORMS, SAMPLE_FORMS, json_lines, to_dpo, to_messages
+from llm_engineering.dataset.readme import readme
 from llm_engineering.dataset.sides import SIDES, KeptSides, forget_sides, keep_sides, read_sides
 from llm_engineering.domain.dataset_config import SplitConfig
 from llm_engineering.domain.errors import DatasetError, StoreUnavailable

@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import Field, model_validator
 
 from llm_engineering.domain.config import CleanConfig, Configuration, EmbeddingConfig, Sampling
-from llm_engineering.domain.entities import fold
+from llm_engineering.domain.entities import Author, fold
 from llm_engineering.domain.samples import InstructionStyle, PairSource
 
 
@@ -123,7 +123,8 @@ class AuthorTerms(Configuration):
     """What an author agreed to."""
 
     licence: str = ""
-    consent: bool = False
+    consent: bool | None = None
+    """Whether to being trained on; false leaves the author's documents out, ``None`` is not stated."""
 
 
 class DatasetConfig(Configuration):
@@ -133,7 +134,7 @@ class DatasetConfig(Configuration):
     author: str | None = None
     """Name or alias; ``None``: every author of the warehouse."""
     terms: dict[str, AuthorTerms] = Field(default_factory=dict)
-    """By author name."""
+    """By name or alias of the author."""
     clean: CleanConfig = CleanConfig()
     passages: PassageConfig = PassageConfig()
     instruct: InstructConfig = InstructConfig()
@@ -145,6 +146,7 @@ class DatasetConfig(Configuration):
     hub_repository: str | None = None
     """``owner/name`` on the Hugging Face Hub to push to; ``None``: no push."""
 
-    def terms_of(self, author: str) -> AuthorTerms:
-        """What the author of that name agreed to; names are compared folded."""
-        return next((terms for name, terms in self.terms.items() if fold(name) == fold(author)), AuthorTerms())
+    def terms_of(self, author: Author) -> AuthorTerms:
+        """What the author agreed to; names are compared folded."""
+        names = {fold(name) for name in (author.full_name, *author.aliases)}
+        return next((terms for name, terms in self.terms.items() if fold(name) in names), AuthorTerms())

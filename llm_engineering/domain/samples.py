@@ -62,8 +62,8 @@ class Provenance(Frozen):
     language: str | None = None
     licence: str = ""
     """Under which the author's text may be used, as the configuration states it for the author; empty: not stated."""
-    consent: bool = False
-    """Whether the configuration states that the author agrees to being trained on."""
+    consent: bool | None = None
+    """Whether the author agrees to being trained on, as the configuration states it; ``None``: not stated."""
 
 
 class AuthorPassage(Frozen):

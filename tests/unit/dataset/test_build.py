@@ -109,6 +109,23 @@ def test_terms_stand_in_card_and_samples(folder):
     ]
 
 
+def test_an_author_who_does_not_agree_is_left_out_and_the_card_says_so(folder, tmp_path):
+    bob = Author.named("Bob Hill", "bobby")
+    with closing(warehouse_at(folder)) as warehouse:
+        warehouse.save_author(bob)
+        warehouse.record([draft("e", article("gamma")).model_copy(update={"author_id": bob.id})])
+    refusing = HALVES.model_copy(update={"terms": {"Bobby": AuthorTerms(licence="mine alone", consent=False)}})
+    made = built(folder, refusing)
+    assert {sample.provenance.author for sample in everything(made)} == {"Ann Lee"}
+    assert made.dataset.card.refusals == {"no-consent": 1}
+    store.write(made.dataset, tmp_path / "root")
+    (text,) = (file.read_text() for file in (tmp_path / "root").rglob("README.md"))
+    assert "| Ann Lee | not stated | not stated | 12 |" in text and "| Bob Hill | mine alone | no | 0 | 0 | 0 |" in text
+    assert "license" not in text.split("---")[1]
+    with pytest.raises(DatasetError, match="1 no-consent"):
+        built(folder, refusing.model_copy(update={"author": "Bob Hill"}))
+
+
 def test_documents_come_in_the_order_in_which_they_arrived(tmp_path):
     names = ["zebra", "apple", "mango"]
     record(tmp_path, *(draft(name, article(name)) for name in names), draft("zebra", article("zebra", "again")))

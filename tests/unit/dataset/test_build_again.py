@@ -4,7 +4,7 @@ from contextlib import closing
 
 import pytest
 
-from llm_engineering.dataset.card import readme
+from llm_engineering.dataset.readme import readme
 from llm_engineering.dataset.teach import Lesson
 from llm_engineering.domain.dataset_config import DatasetConfig, SplitConfig
 from llm_engineering.domain.entities import Author

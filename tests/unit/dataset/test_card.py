@@ -5,7 +5,8 @@ import yaml
 
 from llm_engineering.dataset import store
 from llm_engineering.dataset.bias import Bias
-from llm_engineering.dataset.card import readme, recipe_of
+from llm_engineering.dataset.card import recipe_of
+from llm_engineering.dataset.readme import readme
 from llm_engineering.domain.dataset_config import AuthorTerms, DatasetConfig
 from llm_engineering.domain.errors import DatasetError, StoreUnavailable
 from llm_engineering.domain.samples import Split
@@ -60,6 +61,21 @@ def test_the_readme_says_it_to_people_and_to_the_hub(card):
         card.recipe,
     ):
         assert part in body
+
+
+@pytest.mark.parametrize(
+    ("licence", "said"),
+    [
+        ("CC-BY-4.0", {"license": "cc-by-4.0"}),
+        ("All rights reserved", {"license": "other", "license_name": "all-rights-reserved"}),
+        ("著作権", {"license": "other", "license_name": "own-terms"}),
+        ("", {}),
+    ],
+)
+def test_the_hub_is_told_a_licence_that_it_knows_or_another_one_by_name(card, licence, said):
+    line = card.authors[0].model_copy(update={"licence": licence})
+    front = yaml.safe_load(readme(card.model_copy(update={"authors": (line,)})).split("---\n")[1])
+    assert {key: value for key, value in front.items() if key.startswith("license")} == said
 
 
 def test_a_pipe_in_a_name_breaks_no_table(card):
