@@ -134,12 +134,19 @@ def test_a_version_whose_sft_run_is_gone_is_judged_without_it_and_the_report_say
 
 
 @pytest.mark.parametrize(
-    ("digest", "revision"), [("org/base@5f0b02c", "5f0b02c"), ("org/base@main", "main"), ("a1b2c3", None)]
+    ("digest", "commit", "revision"),
+    [
+        ("org/base@5f0b02c", None, "5f0b02c"),
+        ("org/base@main", None, "main"),
+        ("org/base@main", "5f0b02c", "5f0b02c"),
+        ("a1b2c3", None, None),
+    ],
 )
 def test_the_base_is_judged_at_the_revision_that_was_trained_on(
-    run: Path, tmp_path: Path, digest: str, revision: str | None
+    run: Path, tmp_path: Path, digest: str, commit: str | None, revision: str | None
 ) -> None:
-    record = json.loads((run / RECORD).read_text())["provenance"] | {"base": "org/base", "base_digest": digest}
+    record = json.loads((run / RECORD).read_text())["provenance"]
+    record |= {"base": "org/base", "base_digest": digest, "base_commit": commit}
     (tmp_path / RECORD).write_text(json.dumps({"provenance": record}), encoding="utf-8")
     assert find_candidate(str(tmp_path), load_settings(twin_home=tmp_path / "home")).revision == revision
 
