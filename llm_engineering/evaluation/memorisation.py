@@ -31,8 +31,8 @@ def memorisation(
     hold no words of anybody: they outlive a document that is forgotten.
     """
     sides = {TWIN: list(twin), AUTHOR: list(held_out)}
-    texts = [words_of(each.text) for side in sides.values() for each in side]
-    found = iter(matches(texts, ((each.document_id, words_of(each.text)) for each in training)))
+    texts = [words(each.text) for side in sides.values() for each in side]
+    found = iter(matches(texts, ((each.document_id, words(each.text)) for each in training)))
     of_side = {name: [next(found) for _ in side] for name, side in sides.items()}
     figures = [_side(name, side, of_side[name], config, evaluation) for name, side in sides.items()]
     counts = {f"longest verbatim run, {name} (words)": _longest(of_side[name]) for name in sides}
@@ -59,11 +59,6 @@ def memorisation(
             missing=missing,
         ),
     ]
-
-
-def words_of(text: str) -> list[str]:
-    """Words and numbers as runs are compared: case, punctuation and white space do not count."""
-    return words(text)
 
 
 class _Told(NamedTuple):
