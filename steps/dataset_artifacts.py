@@ -13,6 +13,7 @@ from llm_engineering.dataset.card import Card
 
 _PREFIX = "dataset_"
 _KEPT_VERSIONS = 5
+_PAGE = 100
 _FOLDER = "custom_artifacts"
 """Where ZenML puts what a step saves by itself."""
 _VERSION = "dataset"
@@ -25,7 +26,7 @@ def keep(card: Card, root: Path, *, withdrawn: int) -> tuple[str, bool]:
     The newest few stay, without those that are older than the last withdrawal of a document.
     """
     name = f"{_PREFIX}{card.name}"
-    versions = sorted(_versions(name), key=lambda version: version.created, reverse=True)
+    versions = sorted(_versions(f"{_VERSION}:contains:", name), key=lambda version: version.created, reverse=True)
     newest = versions[0] if versions else None
     if newest and newest.run_metadata.get(_VERSION) == card.version and fileio.exists(newest.uri):
         return f"{name}:{newest.version}", False
@@ -42,18 +43,17 @@ def erase_dropped(root: Path) -> None:
 
     The reports of dry runs go with them: they quote prompts.
     """
-    client = Client()
-    known = set()
-    for artifact in depaginate(client.list_artifacts, name=f"startswith:{_PREFIX}", size=100):
-        for kept in _versions(artifact.name):
-            known.add(kept.uri)
-            version = kept.run_metadata.get(_VERSION)
-            folder = root / artifact.name.removeprefix(_PREFIX) / str(version)
-            if kept.run_metadata.get("dry_run") or (version is not None and not folder.exists()):
-                _erase(kept)
-    for uri in _files(f"{client.active_stack.artifact_store.path}/{_FOLDER}"):
+    kept = [each for each in _versions(f"{_VERSION}:contains:") if each.artifact.name.startswith(_PREFIX)]
+    for each in kept:
+        folder = root / each.artifact.name.removeprefix(_PREFIX) / str(each.run_metadata[_VERSION])
+        if not folder.exists():
+            _erase(each)
+    known = {each.uri for each in kept}
+    for uri in _files(f"{Client().active_stack.artifact_store.path}/{_FOLDER}"):
         if uri not in known:
             fileio.rmtree(uri)
+    for report in _versions("dry_run:true"):
+        _erase(report)
 
 
 def _files(folder: str) -> list[str]:
@@ -63,8 +63,9 @@ def _files(folder: str) -> list[str]:
     return [f"{home}/{name}" for home in homes for name in fileio.listdir(home)]
 
 
-def _versions(name: str) -> list[ArtifactVersionResponse]:
-    return depaginate(Client().list_artifact_versions, artifact=name, size=100, hydrate=True)
+def _versions(metadata: str, name: str | None = None) -> list[ArtifactVersionResponse]:
+    """Artifacts whose metadata are such, of that name or of any."""
+    return depaginate(Client().list_artifact_versions, artifact=name, run_metadata=metadata, size=_PAGE, hydrate=True)
 
 
 def _erase(artifact: ArtifactVersionResponse) -> None:
