@@ -1,6 +1,7 @@
 """Several replies written at once by one model: rows of a batch, each with its own sampling, stops and listener."""
 
 import copy
+import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ class Row:
         self.limit = min(self.sampling.max_tokens, writer.window - len(self.prompt))
         self.speech = Speech(writer.tokenizer, self.sampling.stop)
         self._ends = writer.ends
-        self._pick = writer.picker(self.sampling)
+        self._pick = writer.picker(self.sampling, self.prompt)
 
     @property
     def picks(self) -> bool:
@@ -177,8 +178,11 @@ class Writer:
             for row in rows:
                 row.fail(failure)
 
-    def picker(self, sampling: Sampling) -> Pick | None:
-        """How words are picked: as asked for, else as the model's own settings say; ``None`` for the likeliest ones."""
+    def picker(self, sampling: Sampling, prompt: Sequence[int]) -> Pick | None:
+        """How words are picked: as asked for, else as the model's own settings say; ``None`` for the likeliest ones.
+
+        A seed is that of one ``prompt``: replies to several prompts with one seed would all end at the same unlikely draw.
+        """
         own = self._own
         temperature = sampling.temperature
         if temperature is None:
@@ -199,7 +203,8 @@ class Writer:
         if sampling.seed is None:
             generator.seed()
         else:
-            generator.manual_seed(sampling.seed)
+            own_seed = hashlib.sha256(f"{sampling.seed} {list(prompt)}".encode()).digest()
+            generator.manual_seed(int.from_bytes(own_seed[:8]))
 
         def pick(seen: torch.Tensor, scores: torch.Tensor) -> int:
             shaped = scores[None]

@@ -82,6 +82,26 @@ def test_the_same_seed_gives_the_same_words_and_another_one_others(base: Path) -
     assert one.text == same.text != other.text
 
 
+def test_replies_to_different_prompts_draw_differently_under_one_seed(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else all of them end with the one draw that is unlikely enough for the end of the turn."""
+    import torch
+
+    drawn: list[torch.Generator] = []
+    picked = torch.multinomial
+
+    def multinomial(shares: torch.Tensor, count: int, *, generator: torch.Generator) -> torch.Tensor:
+        drawn.append(generator)
+        return picked(shares, count, generator=generator)
+
+    monkeypatch.setattr("torch.multinomial", multinomial)
+    sampling = Sampling(temperature=1.0, seed=7, max_tokens=1)
+    answers(base, (SHORT, sampling), (LONG, sampling), (SHORT, sampling))
+    first, second, third = (generator.initial_seed() for generator in drawn)
+    assert first == third != second
+
+
 def test_a_penalty_on_repetition_changes_what_is_likeliest(base: Path) -> None:
     plain, penalised = answers(
         base, (SHORT, GREEDY), (SHORT, Sampling(temperature=0, repetition_penalty=5, max_tokens=12))
