@@ -112,16 +112,16 @@ def model_digest(name: str, revision: str | None) -> str:
 
 def cached_files(name: str, revision: str | None) -> tuple[str, str] | None:
     """Commit and digest of a base with a name as it lies in the local cache; ``None`` for a folder, or where it does not."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+    from transformers.utils.hub import cached_file
 
     if Path(name).is_dir():
         return None
     try:
-        folder = Path(snapshot_download(name, revision=revision, local_files_only=True))
-    except (LocalEntryNotFoundError, HFValidationError):
+        config = cached_file(name, "config.json", revision=revision, local_files_only=True)
+    except OSError:  # not there, or no name of a base
         return None
-    return folder.name, files_digest(folder)
+    folder = Path(config).parent if config else None
+    return (folder.name, files_digest(folder)) if folder else None
 
 
 def revision_in(digest: str, name: str) -> str | None:
