@@ -204,11 +204,10 @@ def _training(console: Console, reports: Reports, seconds: float) -> None:
     left_out = "left out: no preference pairs to learn from and to measure by"
     table.add_row("dpo", left_out if preferred.stage == "sft" else "\n".join(preferred.lines()))
     kept = reports["keep_twin"]
-    if kept.known:
-        table.add_row("kept", f"{kept.model} ({kept.stage}), kept before")
-    else:
-        table.add_row("kept", f"{kept.model} ({kept.stage})")
+    table.add_row("kept", f"{kept.model} ({kept.stage}){', kept before' if kept.known else ''}")
+    if kept.gate:
         table.add_row("gate", "\n".join(kept.gate))
+    if kept.report:
         table.add_row("report", kept.report)
     table.add_row("next", f"LLM_MODEL=twin:{kept.model} .venv/bin/poe serve")
     console.print(table)
