@@ -25,13 +25,17 @@ def letters(leaving_out: str = "_") -> str:
 
 _RUN = letters()
 _WORD = re.compile(rf"(?=\w){CHARACTER}|{_RUN}(?:'{_RUN})*")
+_PLAIN_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+"""The same where there is neither an unspaced script nor a mark, in half the time."""
+_NOT_PLAIN = re.compile(f"[{UNSPACED}{_MARKS}]")
 _AS_THEY_STAND = re.compile(rf"{CHARACTER}[^\w\s]*|[^\s{UNSPACED}]+")
 _CHARACTER = re.compile(CHARACTER)
 
 
 def words(text: str) -> list[str]:
     """The words and numbers of a text as they are compared (NFKC, case-folded, straight apostrophes), without punctuation."""
-    return _WORD.findall(unicodedata.normalize("NFKC", text).replace("’", "'").casefold())
+    compared = unicodedata.normalize("NFKC", text).replace("’", "'").casefold()
+    return (_WORD if _NOT_PLAIN.search(compared) else _PLAIN_WORD).findall(compared)
 
 
 def first_words(text: str, count: int) -> str:

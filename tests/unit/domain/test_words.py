@@ -35,3 +35,8 @@ def test_the_first_words_are_the_beginning_of_the_text_as_it_stands(text: str, c
     found = first_words(text, count)
     assert text.lstrip().startswith(found)
     assert length_in_words(found) == min(count, length_in_words(text))
+
+
+@given(st.text(max_size=40))
+def test_words_are_the_same_whatever_script_stands_beside_them(text: str) -> None:
+    assert words(f"{text} 我") == [*words(text), "我"]
