@@ -48,8 +48,9 @@ class Measured(Frozen):
     """Greatest difference of a log-probability between the adapter and what was exported from it."""
 
     def metrics(self) -> dict[str, float]:
-        """The figures that were measured, as a registry keeps them."""
-        return {name: float(value) for name, value in self if value is not None and name != "style_possible"}
+        """The figures that were measured, as a registry keeps them: numbers. Of a model that has diverged some are none."""
+        figures = {name: value for name, value in self if value is not None and name != "style_possible"}
+        return {name: float(value) for name, value in figures.items() if math.isfinite(value)}
 
 
 class Check(Frozen):
