@@ -179,6 +179,7 @@ def test_a_passage_that_did_not_arrive_is_asked_again_once_the_hint_is_followed(
     expected = teaching.estimate(given, model=Teacher(), warehouse=warehouse, config=config)
     result = taught(given, Teacher(), warehouse, config)
     assert (len(result.samples), result.cost.calls) == (5, expected.prompts) == (5, 1 if lost else 5)
+    assert taught(given, Teacher(), warehouse, config).cost.calls == 0
 
 
 def test_an_imported_journal_cannot_hold_the_canary_up(warehouse):
