@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
+from llm_engineering.dataset.asking import Request, Shape
 from llm_engineering.dataset.budget import price
-from llm_engineering.dataset.calls import Request, Shape
 from llm_engineering.domain.dataset_config import TeacherConfig
 from llm_engineering.domain.entities import Frozen
 from llm_engineering.domain.ports import ChatModel, Warehouse

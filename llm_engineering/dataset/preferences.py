@@ -12,9 +12,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from llm_engineering.dataset.asking import Missing, Plain, Request
 from llm_engineering.dataset.bias import Bias, balanced, bias_of, cut_to, in_the_format_of
 from llm_engineering.dataset.budget import Budget, Cost
-from llm_engineering.dataset.calls import Calls, Missing, Plain, Progress, Request, Told, for_each
+from llm_engineering.dataset.calls import Calls, Progress, Told, for_each
 from llm_engineering.dataset.checks import broken, broken_reply, cut_off, languages_differ, model_refusal
 from llm_engineering.dataset.estimate import Estimate, estimated
 from llm_engineering.dataset.words import count_words, fingerprint

@@ -17,8 +17,9 @@ from functools import cached_property, partial
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from llm_engineering.dataset.asking import Missing, NoReply, Request
 from llm_engineering.dataset.budget import Cost
-from llm_engineering.dataset.calls import Calls, Missing, NoReply, Progress, Request, Told, for_each
+from llm_engineering.dataset.calls import Calls, Progress, Told, for_each
 from llm_engineering.dataset.checks import languages_differ, model_refusal
 from llm_engineering.dataset.estimate import Estimate, estimated
 from llm_engineering.dataset.masking import mask, masked_source

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 from llm_engineering.adapters.openai import OpenAIChatModel
 from llm_engineering.adapters.sqlite import SQLiteWarehouse
+from llm_engineering.dataset.asking import Request
 from llm_engineering.dataset.budget import Budget, Cost, price
-from llm_engineering.dataset.calls import Request
 from llm_engineering.dataset.teach import Instruction, Lesson, estimate
 from llm_engineering.domain.config import ChatConfig, Sampling
 from llm_engineering.domain.dataset_config import TeacherConfig
