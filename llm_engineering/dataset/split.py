@@ -30,8 +30,8 @@ RUN = 8
 
 FEWEST = 10
 """Documents from which no side stays empty."""
-LONG = 200
-"""Words of a document that much can be said of: sides that have too few documents are given such ones first."""
+LONG = 400
+"""Words of a document that much can be said of: such ones are given to sides that have too few."""
 
 _WHOLE_BELOW = 1000
 _ONE_IN = 4
@@ -117,9 +117,10 @@ def _fill(
     kept: Collection[str],
     long: Collection[str],
 ) -> None:
-    """Give a side with too few documents newcomers, with those that followed them: long ones first, the nearest by hash first.
+    """Give a side that has too few documents newcomers, the nearest by hash first, with those that followed them.
 
-    Each side gets its first; then each as many as it is to have, while all held-out sides together have less than a third.
+    A side that is empty gets one, a long one if there is any. Then each gets long ones until it has as many of these as it is to
+    have at least, while all held-out sides together have less than a third of the documents.
     """
     alone = [document for document in sides if document not in like]
     if len(alone) < FEWEST:
@@ -132,13 +133,13 @@ def _fill(
         (Split.TEST, config.test, config.fewest_test),
         (Split.VALIDATION, config.validation, config.fewest_validation),
     )
-    wanted = [(side, 1) for side, share, fewest in shares if share and fewest]
-    wanted += [(side, fewest) for side, share, fewest in shares if share and fewest > 1]
-    for side, fewest in wanted:
-        free = [document for document in alone if sides[document] is Split.TRAIN and document not in kept]
-        for chosen in sorted(free, key=nearest)[: len(free) - 1]:
-            held_out = [sides[document] for document in alone if sides[document] is not Split.TRAIN]
-            if held_out.count(side) >= fewest or (side in held_out and len(held_out) >= len(alone) // 3):
+    wanted = [(side, min(1, fewest), alone) for side, share, fewest in shares if share]
+    wanted += [(side, fewest, [each for each in alone if each in long]) for side, share, fewest in shares if share]
+    for side, fewest, among in wanted:
+        for chosen in sorted((each for each in among if sides[each] is Split.TRAIN and each not in kept), key=nearest):
+            held_out = [each for each in alone if sides[each] is not Split.TRAIN]
+            full = len(held_out) >= len(alone) // 3 and any(sides[each] is side for each in held_out)
+            if full or len(held_out) > len(alone) - 2 or sum(sides[each] is side for each in among) >= fewest:
                 break
             group = {chosen}
             for document, older in like.items():  # in order of arrival, so that whoever is followed comes first

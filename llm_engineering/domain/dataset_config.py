@@ -114,7 +114,7 @@ class SplitConfig(Configuration):
     validation: float = Field(default=0.05, ge=0, lt=1)
     test: float = Field(default=0.1, ge=0, lt=1)
     fewest_validation: int = Field(default=1, ge=0)
-    """Documents that the side has at least where the corpus is large enough: ten, and both sides less than a third of it."""
+    """Long documents that the side has at least in a corpus of ten and more, while both sides have less than a third."""
     fewest_test: int = Field(default=1, ge=0)
     salt: str = "1"
 

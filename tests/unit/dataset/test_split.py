@@ -83,9 +83,17 @@ def test_a_small_corpus_gives_a_side_as_many_long_documents_as_it_is_to_have():
     assert {name: more[name] for name in sides} == sides
 
 
+def test_short_documents_do_not_count_among_those_that_a_side_is_to_have():
+    config = SplitConfig(validation=0, test=0.001, fewest_test=3)
+    writings = [writing(f"s{n}") for n in range(12)] + [writing("l", article("l", sentences=60))]
+    sides = assign(writings, config).of
+    assert [name for name in sides if sides[name] is Split.TEST] == ["l"]
+
+
 def test_sides_that_are_filled_leave_two_thirds_to_learn_from():
     config = SplitConfig(validation=0.001, test=0.001, fewest_validation=5, fewest_test=5)
-    sides = assign([writing(f"d{n}") for n in range(FEWEST + 2)], config).of
+    names = [f"d{n}" for n in range(FEWEST + 2)]
+    sides = assign([writing(name, article(name, sentences=60)) for name in names], config).of
     assert Counter(sides.values()) == {Split.TRAIN: 8, Split.TEST: 3, Split.VALIDATION: 1}
 
 
