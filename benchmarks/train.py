@@ -43,7 +43,7 @@ def main() -> int:
     """Print the table; each program in a process of its own, so that its memory is its own."""
     import torch
 
-    from llm_engineering.training.hardware import detect, is_installed
+    from llm_engineering.training.hardware import detect, is_installed, let_go
 
     hardware = detect()
     numbers = NUMBERS[hardware.device]
@@ -57,6 +57,7 @@ def main() -> int:
         size = write_model(
             folder / "model", SHAPES[hardware.device], context=numbers["context"], cuda=hardware.device == "cuda"
         )
+        let_go()  # the programs need the room of the GPU that writing the model took
         write_rows(folder / "dataset", context=numbers["context"], count=2 * numbers["batch"] * numbers["steps"])
         print("| program | tokens/s | peak memory GB | MFU |\n|---|---:|---:|---:|")
         programs = [

@@ -51,7 +51,7 @@ def detect() -> Hardware:
             name=torch.cuda.get_device_name(index),
             count=torch.cuda.device_count(),
             free_bytes=torch.cuda.mem_get_info(index)[0],
-            bf16=torch.cuda.is_bf16_supported(),
+            bf16=torch.cuda.is_bf16_supported(including_emulation=False),
         )
     return Hardware(
         device="cpu",
@@ -97,10 +97,7 @@ def is_sharded() -> bool:
 
 
 def check_fit(name: str, model: "PreTrainedModel", recipe: Recipe, hardware: Hardware) -> None:
-    """Raise :class:`UsageError` if the weights of that outline alone are more than the device has free.
-
-    With FSDP a device holds its share of them; weights in NF4 all of them: bitsandbytes makes them 4 bits on the device.
-    """
+    """Raise :class:`UsageError` if the weights of that outline, or its share of them, are more than the device has free."""
     import torch
 
     width = computing_type(recipe, hardware).itemsize
@@ -110,7 +107,7 @@ def check_fit(name: str, model: "PreTrainedModel", recipe: Recipe, hardware: Har
     total = model.num_parameters()
     adapter = recipe.lora.rank * sum(m.in_features + m.out_features for m in linear)
     needed = quantized * NF4_BYTES + (total - quantized) * width + adapter * TRAINED_BYTES[hardware.device]
-    if is_sharded() and recipe.quantization == "none":
+    if is_sharded():
         needed /= int(os.environ.get("WORLD_SIZE", "1"))
     if needed > hardware.free_bytes:
         raise UsageError(

@@ -12,16 +12,18 @@ from llm_engineering.training.failures import is_out_of_memory
 from llm_engineering.training.hardware import Hardware, check_fit, computing_type, is_installed, is_sharded, outline
 from llm_engineering.training.recipe import Recipe
 from llm_engineering.training.render import check_tokenizer
+from llm_engineering.training.sharding import check_sharding
 
 if TYPE_CHECKING:
     from peft import PeftModel
-    from transformers import PreTrainedTokenizerBase, Trainer
+    from transformers import PreTrainedTokenizerBase
 
 
 def load(
     base: str, recipe: Recipe, hardware: Hardware, *, adapter: Path | None = None
 ) -> "tuple[PeftModel, PreTrainedTokenizerBase]":
     """The base with a new trainable adapter, or with the one in ``adapter``. Frozen and quantized as the recipe says."""
+    check_sharding(recipe)
     engine = _unsloth if chosen_engine(recipe, hardware) == "unsloth" else _transformers
     try:
         return engine(base, recipe, hardware, adapter)
@@ -49,7 +51,7 @@ def chosen_engine(recipe: Recipe, hardware: Hardware) -> Literal["transformers",
                 hint="Set `engine` to auto or transformers, or leave `revision` out.",
             )
         return "unsloth"
-    able = hardware.device == "cuda" and is_installed("unsloth") and recipe.revision is None
+    able = hardware.device == "cuda" and is_installed("unsloth") and recipe.revision is None and not is_sharded()
     return "unsloth" if able else "transformers"
 
 
@@ -131,22 +133,13 @@ def mend_cpu_quantization(model: Any) -> None:  # noqa: ANN401 - any torch modul
 def unrounded(model: "PeftModel") -> Iterator[None]:
     """Around the making of a trainer: TRL turns the adapter of a quantized base to bf16, this turns it back to what it was.
 
-    AdamW's steps of less than 0.4 % of a weight are lost in bf16. FSDP shards parameters of one type only: there TRL wins.
+    AdamW's steps of less than 0.4 % of a weight are lost in bf16.
     """
     whole = {name: weight.data for name, weight in model.named_parameters() if weight.requires_grad}
     yield
-    if not is_sharded():
-        for name, weight in model.named_parameters():
-            if name in whole:
-                weight.data = whole[name]
-
-
-def share_plan(trainer: "Trainer") -> None:
-    """With FSDP, how to share a model that carries an adapter. Training sees to it itself, evaluation alone does not."""
-    if trainer.is_fsdp_enabled:
-        from transformers.distributed.fsdp import update_fsdp_plugin_peft
-
-        update_fsdp_plugin_peft(trainer.model, trainer.accelerator)
+    for name, weight in model.named_parameters():
+        if name in whole:
+            weight.data = whole[name]
 
 
 def check_adapter(adapter: Path, model: Any) -> None:  # noqa: ANN401 - any torch module
@@ -187,14 +180,12 @@ def _quantized(recipe: Recipe, hardware: Hardware) -> dict[str, Any]:
         raise MissingExtra("bitsandbytes", extra="train")
     from transformers import BitsAndBytesConfig
 
-    dtype = computing_type(recipe, hardware)
     return {
         "quantization_config": BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=dtype,
-            bnb_4bit_quant_storage=dtype if hardware.device == "cuda" else "uint8",  # FSDP shards what has one type
+            bnb_4bit_compute_dtype=computing_type(recipe, hardware),
         )
     }
 

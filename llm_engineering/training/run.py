@@ -13,7 +13,7 @@ from llm_engineering.training.curves import Curves, draw_curves
 from llm_engineering.training.failures import explained
 from llm_engineering.training.folders import finished, last_checkpoint, remove_checkpoints, unfinished
 from llm_engineering.training.hardware import Hardware, computing_type, peak_memory
-from llm_engineering.training.loading import chosen_engine, share_plan
+from llm_engineering.training.loading import chosen_engine
 from llm_engineering.training.provenance import (
     RECORD,
     Provenance,
@@ -28,6 +28,7 @@ from llm_engineering.training.provenance import (
 )
 from llm_engineering.training.recipe import Recipe, StageRecipe
 from llm_engineering.training.report import TrainingReport, is_whole, measured, read_report
+from llm_engineering.training.sharding import keep_precision, share
 from llm_engineering.training.terminal import settle_trainer
 
 if TYPE_CHECKING:
@@ -101,14 +102,15 @@ class Run:
         trained further: its best weights are taken.
         """
         settle_trainer(trainer)
+        keep_precision(trainer)
         if self.checkpoint and (state := _ended(self.checkpoint)):
             trainer.state = state
-            share_plan(trainer)
             best = self.work / f"checkpoint-{state.best_global_step}"
             model = cast("PeftModel", trainer.model)
             model.load_adapter(str(best), model.active_adapter)
+            share(trainer)
         else:
-            trainer.args.eval_on_start = self.checkpoint is None  # in training, when FSDP has its plan
+            trainer.args.eval_on_start = self.checkpoint is None  # in training, where FSDP has shared the model
             trainer.train(resume_from_checkpoint=str(self.checkpoint) if self.checkpoint else None)
 
     def keep(

@@ -99,6 +99,16 @@ def test_an_adapter_tells_the_revision_of_its_base_to_who_loads_it(base, tmp_pat
     assert find_local_model(tmp_path) == LocalModel(base, tmp_path, "abc")
 
 
+def test_bf16_that_a_card_only_emulates_is_none(monkeypatch):
+    """So that a Turing card computes in float32."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Tesla T4")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (15_000_000_000, 16_000_000_000))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    assert not detect().bf16
+
+
 def eight_billion(folder: Path) -> str:
     shape = {
         "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 4096, "intermediate_size": 14336,
@@ -120,17 +130,20 @@ def test_a_base_that_does_not_fit_is_refused_before_it_is_loaded(tmp_path: Path)
         check_fit("some/8B", outline(eight_billion(tmp_path)), small_recipe(quantization="none"), CPU)
 
 
-def test_gpus_that_share_a_base_need_their_share_of_it_but_all_of_one_in_four_bits(tmp_path: Path, monkeypatch):
-    base = outline(eight_billion(tmp_path))
+def test_gpus_that_share_a_base_need_room_for_their_share(tmp_path: Path, monkeypatch):
+    base, recipe = outline(eight_billion(tmp_path)), small_recipe(quantization="none", precision="bf16")
     small = GPU.model_copy(update={"free_bytes": 5_000_000_000})
-    whole, bits = (small_recipe(quantization=kind, precision="bf16") for kind in ("none", "nf4"))
     with pytest.raises(UsageError, match="does not fit"):
-        check_fit("some/8B", base, whole, small)
+        check_fit("some/8B", base, recipe, small)
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     monkeypatch.setenv("WORLD_SIZE", "4")
-    check_fit("some/8B", base, whole, small)
-    with pytest.raises(UsageError, match="does not fit"):
-        check_fit("some/8B", base, bits, small)
+    check_fit("some/8B", base, recipe, small)
+
+
+def test_a_base_in_four_bits_is_not_shared(base, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(UsageError, match=r"FSDP cannot share a base in 4 bits.*ddp\.yaml"):
+        load(base, small_recipe(), GPU)
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path):
