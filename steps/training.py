@@ -2,6 +2,7 @@
 
 import json
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -11,6 +12,7 @@ from llm_engineering import bootstrap
 from llm_engineering.domain.dataset_config import DatasetConfig
 from llm_engineering.domain.samples import Split, request_key
 from llm_engineering.settings import load_settings
+from llm_engineering.training.apart import trained_by
 from llm_engineering.training.dpo import dpo
 from llm_engineering.training.provenance import read_provenance, run_name
 from llm_engineering.training.recipe import Recipe
@@ -54,7 +56,7 @@ def train_sft(recipe: Recipe, dataset: DatasetReport) -> Annotated[TrainingRepor
     """Supervised fine-tuning on the dataset; a killed run goes on where it was."""
     settings = load_settings()
     run = bootstrap.training_folder(settings) / run_name(recipe, dataset=dataset.name, version=dataset.version)
-    return _logged(sft(recipe, dataset=Path(dataset.folder), out=run))
+    return _logged(trained_by(sft, recipe, dataset=Path(dataset.folder), out=run))
 
 
 @step(enable_cache=False)
@@ -94,7 +96,8 @@ def train_dpo(recipe: Recipe, pairs: DatasetReport, trained: TrainingReport) -> 
         _log.warning("DPO is left out: there are no preference pairs (%s)", pairs.refusals or "none were made")
         return trained
     start = Path(trained.folder)
-    return _logged(dpo(recipe, dataset=Path(pairs.folder), out=start.parent, start=start, replace=True))
+    stage = partial(dpo, start=start, replace=True)
+    return _logged(trained_by(stage, recipe, dataset=Path(pairs.folder), out=start.parent))
 
 
 def _paired(dataset: DatasetReport) -> bool:
