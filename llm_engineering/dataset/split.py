@@ -120,7 +120,7 @@ def _fill(
     """Give a side that has too few documents newcomers, the nearest by hash first, with those that followed them.
 
     A side that is empty gets one, a long one if there is any. Then each gets long ones until it has as many of these as it is to
-    have at least, while all held-out sides together have less than a third of the documents.
+    have at least, while those of all held-out sides are less than a third of the documents.
     """
     alone = [document for document in sides if document not in like]
     if len(alone) < FEWEST:
@@ -138,7 +138,7 @@ def _fill(
     for side, fewest, among in wanted:
         for chosen in sorted((each for each in among if sides[each] is Split.TRAIN and each not in kept), key=nearest):
             held_out = [each for each in alone if sides[each] is not Split.TRAIN]
-            full = len(held_out) >= len(alone) // 3 and any(sides[each] is side for each in held_out)
+            full = side in map(sides.get, held_out) and sum(each in long for each in held_out) >= len(alone) // 3
             if full or len(held_out) > len(alone) - 2 or sum(sides[each] is side for each in among) >= fewest:
                 break
             group = {chosen}

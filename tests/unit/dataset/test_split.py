@@ -90,6 +90,15 @@ def test_short_documents_do_not_count_among_those_that_a_side_is_to_have():
     assert [name for name in sides if sides[name] is Split.TEST] == ["l"]
 
 
+def test_short_documents_on_a_side_take_no_room_from_long_ones():
+    config = SplitConfig(validation=0.3, test=0.3, fewest_validation=2, fewest_test=5)
+    long = [name for name in (f"l{n}" for n in range(100)) if side_of(name, config) is Split.TRAIN][:12]
+    writings = [writing(f"s{n}") for n in range(10)] + [writing(name, article(name, sentences=60)) for name in long]
+    sides = assign(writings, config).of
+    assert sum(sides[f"s{n}"] is not Split.TRAIN for n in range(10)) > 3  # as the hash says
+    assert Counter(sides[name] for name in long) == {Split.TRAIN: 5, Split.TEST: 5, Split.VALIDATION: 2}
+
+
 def test_sides_that_are_filled_leave_two_thirds_to_learn_from():
     config = SplitConfig(validation=0.001, test=0.001, fewest_validation=5, fewest_test=5)
     names = [f"d{n}" for n in range(FEWEST + 2)]
