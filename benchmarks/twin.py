@@ -34,7 +34,10 @@ def main() -> int:
     sft, dpo, kept = reports["train_sft"], reports["train_dpo"], reports["keep_twin"]
     measures = kept["measures"]
     answers = "perplexity, answers to instructions"
-    base, style = "reward {} against the base, {} DPO", "twin against author, by character n-grams, content words masked"
+    base, style = (
+        "reward {} against the base, {} DPO",
+        "twin against author, by character n-grams, content words masked",
+    )
     print("## A tiny twin from the sample corpus\n")
     print("| | before | after |\n|---|---:|---:|")
     for name, before, after in (
