@@ -53,7 +53,7 @@ class GateConfig(Configuration):
     """When a candidate may become the current twin. Each threshold is of one check; ``None`` leaves the check out."""
 
     usable_share: float | None = Field(default=0.9, ge=0, le=1)
-    """Share of the held-out instructions with an answer of ``answer_words`` at least; the other figures are of what was written."""
+    """Share of held-out instructions with an answer of ``answer_words`` at least; the other figures are of what was written."""
     perplexity_ratio: float | None = Field(default=1.02, gt=0)
     """Held-out perplexity per character of the candidate over that of the current twin, or of the base where there is none."""
     style_difference: float | None = Field(default=0.05, ge=0)
