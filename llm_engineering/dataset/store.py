@@ -175,17 +175,13 @@ def _card(folder: Path) -> Card | None:
 
 
 def holding(root: Path, document_ids: Collection[str]) -> list[tuple[Path, Card]]:
-    """The versions that hold text of any of these documents."""
+    """The versions that hold something of any of these documents: text, or title and address on the card alone."""
     wanted = set(document_ids)
-    return [
-        (folder, card)
-        for folder, card in versions(root)
-        if any(line.id in wanted and (line.spans or line.pairs) for line in card.documents)
-    ]
+    return [(folder, card) for folder, card in versions(root) if any(line.id in wanted for line in card.documents)]
 
 
 def drop(root: Path, document_ids: Collection[str]) -> list[str]:
-    """Remove every version of every dataset that holds text of these documents; returns what was removed, ``NAME VERSION``.
+    """Remove every version of every dataset that holds something of these documents; returns what was removed, ``NAME VERSION``.
 
     Versions that no card speaks for go too, since they may hold it, and those that a killed call had begun to remove. The
     sides of all other documents are kept: what is built next must not move one. Raises :class:`StoreUnavailable`.

@@ -36,6 +36,17 @@ def test_a_withdrawn_document_is_in_no_later_build_and_its_old_versions_go(folde
     assert not any(gone.encode() in path.read_bytes() for path in root.rglob("*.json*"))
 
 
+def test_a_withdrawn_document_that_gave_no_sample_leaves_the_cards_that_name_it(folder, tmp_path):
+    root = tmp_path / "datasets"
+    record(folder, draft("note", "# A private title\n\nToo short to learn from.\n"))
+    one = built(folder)
+    store.write(one.dataset, root)
+    (gone,) = (line.id for line in one.dataset.card.documents if line.url.endswith("/note"))
+    assert not next(line for line in one.dataset.card.documents if line.id == gone).spans
+    assert store.drop(root, [gone]) == [f"twin {one.dataset.card.version}"]
+    assert not any(gone.encode() in path.read_bytes() for path in root.rglob("*.json*"))
+
+
 def test_datasets_of_every_name_lose_the_versions_that_hold_a_withdrawn_document(folder, tmp_path):
     root = tmp_path / "datasets"
     made = {name: built(folder, HALVES.model_copy(update={"name": name})) for name in ("twin", "twin-pairs")}
