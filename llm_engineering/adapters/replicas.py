@@ -223,7 +223,7 @@ class ReplicaFolder:
         for replica in self._others(self.current()):
             try:
                 doomed = replica.meta().doomed
-            except StoreError:
+            except StoreError:  # damaged, or another process is making it: the next commit sweeps what is damaged
                 continue
             gone = (not doomed or self.discard(replica)) and gone
         return gone

@@ -5,7 +5,7 @@ rounding between layers alone is more than the parity gate allows.
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llm_engineering.domain.errors import UsageError
-from llm_engineering.training.hardware import GIGABYTE, detect, let_go
+from llm_engineering.training.hardware import GIGABYTE, detect, let_go, outline
 
 if TYPE_CHECKING:
     import torch
@@ -36,12 +36,9 @@ def find_placement(name: str, revision: str | None) -> Placement:
     Raises :class:`UsageError` where they fit nowhere. Weights of 16 bits are to be used in :func:`compute_in_float32`.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(name, revision=revision)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    short = sixteen_bits(config)
+    model = outline(name, revision)
+    short = sixteen_bits(model.config)
     total = model.num_parameters()
     largest = max(sum(weight.numel() for weight in module.parameters(recurse=False)) for module in model.modules())
     needed = {torch.float32: total * _WIDE, short: total * short.itemsize + largest * _WIDE}

@@ -8,13 +8,14 @@ from llm_engineering.adapters.sqlite import SQLiteWarehouse
 from llm_engineering.dataset.build import Build, build
 from llm_engineering.dataset.passages import passages
 from llm_engineering.domain.config import CleanConfig
-from llm_engineering.domain.dataset_config import DatasetConfig, PassageConfig
+from llm_engineering.domain.dataset_config import DatasetConfig, PassageConfig, SplitConfig
 from llm_engineering.domain.entities import Author, DocumentState, Draft, Kind, TextFormat
-from llm_engineering.domain.samples import AuthorPassage, Refusal
+from llm_engineering.domain.samples import AuthorPassage, Refusal, Sample
 
 ANN = Author.named("Ann Lee")
 READ = bootstrap.pieces_for(CleanConfig())
 SMALL = PassageConfig(min_words=8, max_words=60, before_words=20)
+HALVES = DatasetConfig(passages=SMALL, split=SplitConfig(validation=0.2, test=0.3))
 
 
 def sentence(subject: str, number: int = 0) -> str:
@@ -71,3 +72,8 @@ def built(folder: Path, config: DatasetConfig | None = None, **options: object) 
 
 
 CODE = TextFormat.CODE
+
+
+def everything(made: Build) -> list[Sample]:
+    """The samples of every side."""
+    return [sample for side in made.dataset.samples.values() for sample in side]

@@ -32,6 +32,16 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return seen
 
 
+@pytest.fixture
+def index(path: Path) -> Iterator[EdgeIndex]:
+    """After four small sessions, so that both sides have taken turns."""
+    index = EdgeIndex(path)
+    for number in range(4):
+        session(index, f"text {number}")
+    yield index
+    index.close()
+
+
 def session(index: EdgeIndex, name: str, *, ask: tuple[str, ...] = ()) -> dict[str, list[float]]:
     """Publish one text under a key of its name; what is known under these keys before that."""
     with index.writer(RECIPE) as writer:
@@ -41,31 +51,22 @@ def session(index: EdgeIndex, name: str, *, ask: tuple[str, ...] = ()) -> dict[s
     return known
 
 
-def test_one_new_text_after_another_loads_one_side_alone(path: Path, loads: list[Path]) -> None:
-    index = EdgeIndex(path)
-    for number in range(4):
-        session(index, f"text {number}")
+def test_one_new_text_after_another_loads_one_side_alone(index: EdgeIndex, loads: list[Path]) -> None:
     loads.clear()
     assert session(index, "one more") == {}
     assert len(loads) == 1
-    index.close()
 
 
-def test_what_only_readers_have_is_known_all_the_same(path: Path, loads: list[Path]) -> None:
-    index = EdgeIndex(path)
-    for number in range(4):
-        session(index, f"text {number}")
+def test_what_only_readers_have_is_known_all_the_same(index: EdgeIndex) -> None:
     known = session(index, "one more", ask=("key text 0", "key text 3"))
     assert known.keys() == {"key text 0", "key text 3"}
     assert known["key text 3"] == pytest.approx(towards(0.6, 0.8))
-    index.close()
 
 
 @pytest.mark.parametrize("damage", ["absent", "cut", "nonsense", "of another state"])
-def test_without_the_file_the_visible_side_is_asked(path: Path, damage: str, loads: list[Path]) -> None:
-    index = EdgeIndex(path)
-    for number in range(4):
-        session(index, f"text {number}")
+def test_without_the_file_the_visible_side_is_asked(
+    path: Path, index: EdgeIndex, damage: str, loads: list[Path]
+) -> None:
     file = path / (path / "current").read_text().strip() / "recent.npz"
     if damage == "absent":
         file.unlink()
@@ -79,18 +80,13 @@ def test_without_the_file_the_visible_side_is_asked(path: Path, damage: str, loa
     known = session(index, "one more", ask=("key text 3",))
     assert known["key text 3"] == pytest.approx(towards(0.6, 0.8))
     assert len(loads) == 2
-    index.close()
 
 
-def test_a_side_that_a_killed_session_began_on_is_not_trusted_to_be_level(path: Path, loads: list[Path]) -> None:
-    index = EdgeIndex(path)
-    for number in range(4):
-        session(index, f"text {number}")
+def test_a_side_that_a_killed_session_began_on_is_not_trusted_to_be_level(index: EdgeIndex) -> None:
     with index.writer(RECIPE) as writer:  # never committed
         writer.retire([a_chunk("text 0").chunk.id])
     known = session(index, "one more", ask=("key text 0",))
     assert known["key text 0"] == pytest.approx(towards(0.6, 0.8))
-    index.close()
 
 
 def test_a_large_session_leaves_no_file_and_takes_the_last_one_away(

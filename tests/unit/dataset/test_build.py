@@ -14,19 +14,7 @@ from llm_engineering.domain.dataset_config import AuthorTerms, DatasetConfig, Pa
 from llm_engineering.domain.entities import Author
 from llm_engineering.domain.errors import DatasetError, DatasetLeak, UnknownAuthor
 from llm_engineering.domain.samples import Decision, Pair, PairSource, Split
-from tests.doubles.writing import READ, SMALL, article, built, draft, record, warehouse_at
-
-HALVES = DatasetConfig(passages=SMALL, split=SplitConfig(validation=0.2, test=0.3))
-
-
-@pytest.fixture
-def folder(tmp_path):
-    record(tmp_path, *(draft(f"d{n}", article(f"alpha{n}", f"beta{n}")) for n in range(12)))
-    return tmp_path
-
-
-def everything(made):
-    return [sample for side in made.dataset.samples.values() for sample in side]
+from tests.doubles.writing import HALVES, READ, SMALL, article, built, draft, everything, record, warehouse_at
 
 
 def test_every_answer_is_what_the_revision_says_at_its_span(folder):

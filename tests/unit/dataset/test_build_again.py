@@ -6,16 +6,20 @@ import pytest
 
 from llm_engineering.dataset.readme import readme
 from llm_engineering.dataset.teach import Lesson
-from llm_engineering.domain.dataset_config import DatasetConfig, SplitConfig
 from llm_engineering.domain.entities import Author
 from llm_engineering.domain.samples import Decision, InstructionStyle
-from tests.doubles.writing import SMALL, article, built, draft, passages_of, record, sentence, state_of, warehouse_at
-
-HALVES = DatasetConfig(passages=SMALL, split=SplitConfig(validation=0.2, test=0.3))
-
-
-def everything(made):
-    return [sample for side in made.dataset.samples.values() for sample in side]
+from tests.doubles.writing import (
+    HALVES,
+    article,
+    built,
+    draft,
+    everything,
+    passages_of,
+    record,
+    sentence,
+    state_of,
+    warehouse_at,
+)
 
 
 def answers(made):

@@ -1,23 +1,9 @@
 """What a build keeps apart by itself: no vote, edit or language makes it fail, or leak."""
 
-import pytest
-
 from llm_engineering.dataset.build import MadePairs, decide
-from llm_engineering.domain.dataset_config import DatasetConfig, InstructConfig, SplitConfig
+from llm_engineering.domain.dataset_config import InstructConfig
 from llm_engineering.domain.samples import Decision, InstructionStyle, Pair, PairSource, Split
-from tests.doubles.writing import SMALL, article, built, draft, record
-
-HALVES = DatasetConfig(passages=SMALL, split=SplitConfig(validation=0.2, test=0.3))
-
-
-@pytest.fixture
-def folder(tmp_path):
-    record(tmp_path, *(draft(f"d{n}", article(f"alpha{n}", f"beta{n}")) for n in range(12)))
-    return tmp_path
-
-
-def everything(made):
-    return [sample for side in made.dataset.samples.values() for sample in side]
+from tests.doubles.writing import HALVES, article, built, draft, everything, record
 
 
 def judged(word, *documents):

@@ -10,8 +10,8 @@ from llm_engineering.dataset.readme import readme
 from llm_engineering.domain.dataset_config import AuthorTerms, DatasetConfig
 from llm_engineering.domain.errors import DatasetError, StoreUnavailable
 from llm_engineering.domain.samples import Split
-from tests.doubles.writing import article, built, draft, record
-from tests.unit.dataset.test_build import HALVES, rejected_for
+from tests.doubles.writing import HALVES, article, built, draft, record
+from tests.unit.dataset.test_build import rejected_for
 
 
 @pytest.fixture(scope="module")

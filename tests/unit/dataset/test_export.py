@@ -17,8 +17,8 @@ from llm_engineering.dataset.export import (
 from llm_engineering.domain.chat import voice_prompt
 from llm_engineering.domain.samples import Pair, PairSource, Split
 from llm_engineering.training.data import read_examples, read_preferences
-from tests.doubles.writing import article, built, draft, record
-from tests.unit.dataset.test_build import HALVES, rejected_for
+from tests.doubles.writing import HALVES, article, built, draft, record
+from tests.unit.dataset.test_build import rejected_for
 from tests.unit.dataset.test_split import sample
 
 SAMPLE = sample("d1", "The author's words.", instruction="What is it?")

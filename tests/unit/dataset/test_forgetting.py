@@ -9,14 +9,7 @@ from llm_engineering.domain.dataset_config import SplitConfig
 from llm_engineering.domain.entities import TombstoneReason
 from llm_engineering.domain.errors import DatasetError
 from llm_engineering.domain.samples import Split
-from tests.doubles.writing import article, built, draft, record, warehouse_at
-from tests.unit.dataset.test_build import HALVES
-
-
-@pytest.fixture
-def folder(tmp_path):
-    record(tmp_path, *(draft(f"d{n}", article(f"alpha{n}", f"beta{n}")) for n in range(12)))
-    return tmp_path
+from tests.doubles.writing import HALVES, built, draft, record, warehouse_at
 
 
 def test_a_withdrawn_document_is_in_no_later_build_and_its_old_versions_go(folder, tmp_path):

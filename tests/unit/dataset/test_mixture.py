@@ -10,16 +10,10 @@ from llm_engineering.domain.chat import TAUGHT
 from llm_engineering.domain.dataset_config import SplitConfig
 from llm_engineering.domain.errors import DatasetError
 from llm_engineering.domain.samples import InstructionStyle, Sample, Split
-from tests.doubles.writing import article, built, draft, record
-from tests.unit.dataset.test_build import HALVES, everything, spans
+from tests.doubles.writing import HALVES, article, built, draft, everything, record
+from tests.unit.dataset.test_build import spans
 
 ALPHA = article("alpha", "beta")
-
-
-@pytest.fixture
-def folder(tmp_path):
-    record(tmp_path, *(draft(f"d{n}", article(f"alpha{n}", f"beta{n}")) for n in range(12)))
-    return tmp_path
 
 
 def test_a_teacher_is_given_the_passages_and_what_the_rules_made(folder):
