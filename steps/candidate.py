@@ -65,7 +65,7 @@ def find_candidate(model: str, settings: Settings, *, name: str | None = None) -
         start = _start(record, settings, beside=place.parent)
         stages = _stages(record, start)
         return Candidate(
-            name=_next(registry, name) if name else f"{place.parent.name}-{place.name}",
+            name=next_reference(registry, name) if name else f"{place.parent.name}-{place.name}",
             folder=place,
             weights=weights_of(place),
             base=record.base,
@@ -149,7 +149,7 @@ def _current(registry: Registry, name: str) -> Replaced | None:
     return None
 
 
-def _next(registry: Registry, name: str) -> str:
+def next_reference(registry: Registry, name: str) -> str:
     """The reference of the version that is registered next."""
     return f"{name}@{max((each.version for each in registry.versions(name)), default=0) + 1}"
 

@@ -18,6 +18,7 @@ from llm_engineering.training.export import describe, export
 from llm_engineering.training.keep import find_kept
 from llm_engineering.training.lineage import lineage_of
 from llm_engineering.training.report import TrainingReport
+from steps.candidate import next_reference
 from steps.registry import mirror
 from steps.twin_evaluation import judge_and_write, known_figures
 
@@ -57,8 +58,7 @@ def keep_twin(
     release = run.with_name(f"{RELEASE}-{run.name}")
     shutil.rmtree(release, ignore_errors=True)  # of a run that was killed: perhaps of other weights
     export(run, release, name=name)
-    number = max((version.version for version in registry.versions(name)), default=0) + 1
-    out = _report_of(f"{name}@{number}")
+    out = _report_of(next_reference(registry, name))
     figures, verdict = judge_and_write(config, str(release), author=author or None, name=name, out=out)
     describe(release, name=name, run=run, evaluation=figures.metrics())
     version = registry.register(release, name=name, lineage=lineage, metrics=figures.metrics())
